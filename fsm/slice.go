@@ -1,0 +1,38 @@
+package fsm
+
+import "time"
+
+// Slice is all that one member should hold, read at one index.
+type Slice struct {
+	At    Index
+	Epoch Epoch // for which it was computed
+	Want  []Job // hold these
+	// Owe are entries of this machine: let go of each and report it, unless the
+	// same slot is wanted under a newer token: then report it once that is held.
+	Owe []Owed
+}
+
+// Job is one slot with all that an action needs to make it true.
+type Job struct {
+	Key
+	Token Token // 0 for a replicated item: it never moves
+	// Keep: an at-least-one item that another member owns but has not acquired
+	// yet: what is held stays, nothing is started for it.
+	Keep                      bool
+	AtMostOne, Gated          bool
+	Reported                  bool // the log already shows it acquired in Slice.Epoch under Token
+	Addrs                     []string
+	Action                    Action
+	Alive, Down               string
+	Config                    []byte
+	StartTimeout, StopTimeout time.Duration
+	Previous                  MemberID
+	Reason                    string
+	Blocked                   []Entry // at-most-one: wait until these are gone
+}
+
+// Owed is an entry of this machine with what is needed to let go of it.
+type Owed struct {
+	Entry
+	Job Job // Job.Token is the entry's
+}

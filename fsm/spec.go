@@ -1,0 +1,141 @@
+package fsm
+
+import "time"
+
+// Guarantee is what a system promises about its holders (DESIGN.md 1).
+type Guarantee uint8
+
+// The two guarantees; the zero value is invalid.
+const (
+	AtLeastOne Guarantee = iota + 1
+	AtMostOne
+)
+
+// String is the word the configuration file uses.
+func (g Guarantee) String() string {
+	switch g {
+	case AtLeastOne:
+		return "at-least-one"
+	case AtMostOne:
+		return "at-most-one"
+	default:
+		return "unknown"
+	}
+}
+
+// Split says how a system's data are divided among its members.
+type Split uint8
+
+// The splits; the zero value is invalid.
+const (
+	Shard     Split = iota + 1 // every item on one member, spread evenly
+	Replicate                  // every item on every member; no slots, no moves
+	ChooseOne                  // all items together on one member
+	Nothing                    // no items anywhere
+)
+
+// String is the word the configuration file uses.
+func (s Split) String() string {
+	switch s {
+	case Shard:
+		return "shard"
+	case Replicate:
+		return "replicate"
+	case ChooseOne:
+		return "choose_one"
+	case Nothing:
+		return "nothing"
+	default:
+		return "unknown"
+	}
+}
+
+// Role says what a server does besides serving its systems.
+type Role uint8
+
+// The roles; the zero value is invalid.
+const (
+	RoleVoter   Role = iota + 1 // has a Raft vote
+	RoleArbiter                 // has a Raft vote and serves no system
+)
+
+// String is the word the configuration file uses.
+func (r Role) String() string {
+	switch r {
+	case RoleVoter:
+		return "voter"
+	case RoleArbiter:
+		return "arbiter"
+	default:
+		return "unknown"
+	}
+}
+
+// Action says how a system's items are made true on a member.
+type Action uint8
+
+// The actions; the zero value is invalid.
+const (
+	ActionHooks Action = iota + 1 // Alive and Down are started
+)
+
+// String is the word the configuration file uses.
+func (a Action) String() string {
+	if a == ActionHooks {
+		return "hooks"
+	}
+	return "unknown"
+}
+
+// Spec is the cluster's configuration as agreed. A Spec in a State is never
+// changed: whoever wants another one copies it.
+type Spec struct {
+	Version         Index // log index of the command that set it; 0: not yet agreed
+	Timing          Timing
+	Quorum          int // down votes wanted besides the majority; already lifted to it
+	RemoveOnFailure bool
+	Servers         map[MemberID]Server
+	Systems         map[SystemID]System
+}
+
+// Timing is how fast failures are found; see DESIGN.md 7 for the presets.
+type Timing struct {
+	Preset    string        // lan, fast, wan, or "file" when given by Flip's keys
+	Heartbeat time.Duration // from one heartbeat to the next
+	Lease     time.Duration // how long a grant lasts: ttl
+	// Raft's own; the leader lease is half of RaftHeartbeat.
+	RaftHeartbeat, RaftElection, RaftLease time.Duration
+}
+
+// Slack is ttl lengthened by the 10 % that two clocks may differ.
+func Slack(ttl time.Duration) time.Duration { return ttl + ttl/10 }
+
+// Server is one member as configured.
+type Server struct {
+	Name        MemberID
+	Addr        string // host:port, the same number for TCP and UDP
+	Role        Role
+	Priority    int // lower is preferred
+	HasPriority bool
+	Systems     []SystemID // sorted
+}
+
+// System is a named set of data with its hooks and guarantee.
+type System struct {
+	Name                      SystemID
+	Split                     Split
+	Guarantee                 Guarantee
+	Action                    Action
+	Alive, Down               string // command names; started directly, no shell
+	Config                    []byte // JSON: the system's config merged over the cluster's
+	Items                     []Item // sorted by ID
+	StartTimeout, StopTimeout time.Duration
+	Delay                     time.Duration // how long a change that is no Down may wait
+	CleanOnStart              bool          // `down` once at start for all that is not assigned here
+}
+
+// Item is one piece of a system's data.
+type Item struct {
+	ID    ItemID
+	Addrs []string // addresses that move together; empty for plain data
+}

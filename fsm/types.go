@@ -1,0 +1,139 @@
+// Package fsm is what the cluster has agreed: the replicated State, the
+// commands that change it, and the slice of it that one member must make true.
+//
+// The package is pure: it reads no clock, draws no random number, does no I/O
+// and writes no log. A command carries everything that Apply needs, the time
+// included, so that every replica computes the same next State.
+package fsm
+
+import (
+	"strings"
+	"time"
+)
+
+type (
+	// MemberID is a member's name, unique in the cluster.
+	MemberID string
+	// SystemID names a set of data with its hooks, type and guarantee.
+	SystemID string
+	// ItemID names one piece of a system's data.
+	ItemID string
+	// VoterID is Raft's server id, "name/instance": a wiped disk is another voter.
+	VoterID string
+	// Index is an index of the Raft log.
+	Index uint64
+	// Epoch is the log index at which one run of a member's daemon registered.
+	Epoch uint64
+	// Token is the log index at which a slot was assigned: its fencing token.
+	Token uint64
+	// Nonce is 128 random bits; the zero Nonce means none.
+	Nonce [16]byte
+)
+
+// NewVoterID joins a member's name and the instance of its data directory.
+func NewVoterID(m MemberID, instance string) VoterID { return VoterID(string(m) + "/" + instance) }
+
+// Member is the name in front of the slash.
+func (v VoterID) Member() MemberID {
+	name, _, _ := strings.Cut(string(v), "/")
+	return MemberID(name)
+}
+
+// Instance is what stands behind the slash.
+func (v VoterID) Instance() string {
+	_, instance, _ := strings.Cut(string(v), "/")
+	return instance
+}
+
+// Key names a slot.
+type Key struct {
+	System SystemID
+	Item   ItemID
+	Rank   int
+}
+
+// Host says where a process runs: what a copied disk does not take along
+// (Machine), which boot of it (Boot), and which data directory (Instance).
+type Host struct{ Machine, Boot, Instance string }
+
+// Entry is a member that may still hold a slot although it is not, or no
+// longer under this token, its owner (LEASES.md, L9).
+type Entry struct {
+	Member    MemberID
+	Epoch     Epoch
+	Token     Token
+	Host      Host
+	Addrs     []string // the item's addresses when the entry arose
+	Gated     bool     // the kernel lets go by itself when the lease ends
+	AtMostOne bool
+	Void      bool // forced: blocks nobody, still wants `down` and a report
+}
+
+// Slot is one (system, item, rank) and who has it.
+type Slot struct {
+	Key
+	Home     MemberID // where it returns to; stored when it is first placed
+	Owner    MemberID // "" when nobody has it
+	Token    Token
+	Previous MemberID // the owner before this token; "" at the first
+	Reason   string   // of the move that gave Token, in words
+	// Gated and AtMostOne are fixed with Token.
+	Gated, AtMostOne bool
+	Acquired         Epoch   // in which the owner said so for Token; 0: not yet
+	Outstanding      []Entry // never contains Owner at Token
+}
+
+// Member is what the log knows of one member's newest epoch.
+type Member struct {
+	Epoch   Epoch
+	Nonce   Nonce // of the registration that gave Epoch
+	Process Nonce // of the process that sent it: several epochs may be one process's
+	Host    Host
+	Up      bool // false: called down in Epoch
+	Leaving bool // a stop was announced in Epoch: nothing is placed here
+	Settled bool // false: another machine, boot or instance than before (L6)
+	Gate    bool // the kernel gate stands on this member
+	// FirstTTL is the largest lease time the log had had at Epoch (L2's bound).
+	FirstTTL time.Duration
+}
+
+// Failure is a hook that failed on one member, remembered so that placement
+// avoids it. It is forgotten when the member's process acquires the slot after
+// all, or when another process of the member registers.
+type Failure struct {
+	Key
+	Token Token
+	Err   string
+}
+
+// Voters is the committed list of Raft voters; it comes from
+// raft.ConfigurationStore alone, never from the latest configuration.
+type Voters struct {
+	Index Index
+	IDs   []VoterID // sorted
+}
+
+// Has reports whether id is on the list.
+func (v Voters) Has(id VoterID) bool {
+	for _, have := range v.IDs {
+		if have == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Majority is the number of voters that are more than half of the list.
+func (v Voters) Majority() int { return len(v.IDs)/2 + 1 }
+
+// JournalEntry is one move, down or registration as history.
+type JournalEntry struct {
+	Index    Index
+	At       int64 // Unix milliseconds by the proposer's clock; 0 when unknown
+	Kind     string
+	Member   MemberID `codec:",omitempty"`
+	Key      Key      `codec:",omitempty"`
+	From, To MemberID `codec:",omitempty"`
+	Reason   string   `codec:",omitempty"`
+	Evidence []Vote   `codec:",omitempty"`
+}
