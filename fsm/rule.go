@@ -13,9 +13,10 @@ const (
 	RuleFreshToken                         // a change of kind gives a new token
 	RuleRemovalWaits                       // a member is not removed while entries name it
 	RuleRemovedKeepsSet                    // a removed item keeps its outstanding set
-	RuleUnsettled                          // another machine begins unsettled
+	RuleUnsettled                          // another machine begins unsettled, the former instance outstanding
 	RuleReplaces                           // a registration names what it replaces
 	RuleGoodbyeEpoch                       // a goodbye counts up to its process's epochs only
 	RuleAcquiredToken                      // `acquired` must name the slot's token
 	RuleReleaseLast                        // at-least-one: an entry stays until `acquired`
+	RuleOwnMachine                         // a process sweeps and reports its own machine's entries only
 )

@@ -21,6 +21,7 @@ type Job struct {
 	Keep                      bool
 	AtMostOne, Gated          bool
 	Reported                  bool // the log already shows it acquired in Slice.Epoch under Token
+	Failed                    bool // the log already remembers its failure here under Token
 	Addrs                     []string
 	Action                    Action
 	Alive, Down               string

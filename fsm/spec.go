@@ -132,6 +132,10 @@ type System struct {
 	StartTimeout, StopTimeout time.Duration
 	Delay                     time.Duration // how long a change that is no Down may wait
 	CleanOnStart              bool          // `down` once at start for all that is not assigned here
+	// Rehome: the newest change of the system was one of who serves it, or of how
+	// it is divided, so homes may be balanced anew; after a change of its items
+	// alone they may not. Apply sets it, whatever the command says.
+	Rehome bool `codec:",omitempty"`
 }
 
 // Item is one piece of a system's data.

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
@@ -16,10 +17,11 @@ type State struct {
 	voters   Voters
 	members  *iradix.Tree[Member]
 	slots    *iradix.Tree[*Slot]
-	failures *iradix.Tree[Failure] // by member, then slot
-	journal  []JournalEntry
+	held     *iradix.Tree[struct{}] // by member, then slot: whose entries are where; derived from slots
+	failures *iradix.Tree[Failure]  // by member, then slot
+	journal  *iradix.Tree[JournalEntry]
 	maxTTL   time.Duration // the largest lease time any Spec in the log had
-	without  Rule
+	without  Rule          // tests only
 }
 
 // New is the State before the first entry.
@@ -28,7 +30,9 @@ func New() *State {
 		spec:     &Spec{},
 		members:  iradix.New[Member](),
 		slots:    iradix.New[*Slot](),
+		held:     iradix.New[struct{}](),
 		failures: iradix.New[Failure](),
+		journal:  iradix.New[JournalEntry](),
 	}
 }
 
@@ -45,9 +49,6 @@ func (s *State) Voters() Voters { return s.voters }
 // MaxTTL is the largest lease time the log has had.
 func (s *State) MaxTTL() time.Duration { return s.maxTTL }
 
-// Journal is the bounded history, oldest first; nobody may change it.
-func (s *State) Journal() []JournalEntry { return s.journal }
-
 // Member looks a registered member up.
 func (s *State) Member(id MemberID) (Member, bool) { return s.members.Get([]byte(id)) }
 
@@ -62,3 +63,25 @@ func (s *State) Members() iter.Seq2[MemberID, Member] {
 		}
 	}
 }
+
+// WithVoters is the State with a newer committed list of voters. An older list
+// changes nothing: what was committed is never taken back.
+func (s *State) WithVoters(v Voters) *State {
+	if v.Index < s.voters.Index {
+		return s
+	}
+	n := *s
+	n.voters = Voters{Index: v.Index, IDs: slices.Sorted(slices.Values(v.IDs))}
+	return &n
+}
+
+// Without is the State with rules left out, also in all States that Apply makes
+// of it. Only tests call it.
+func (s *State) Without(r Rule) *State {
+	n := *s
+	n.without |= r
+	return &n
+}
+
+// keeps reports whether a rule is in force.
+func (s *State) keeps(r Rule) bool { return s.without&r == 0 }

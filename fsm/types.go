@@ -67,6 +67,18 @@ type Entry struct {
 	Gated     bool     // the kernel lets go by itself when the lease ends
 	AtMostOne bool
 	Void      bool // forced: blocks nobody, still wants `down` and a report
+	// Recipe is how to let go of it, once the Spec no longer says what it said
+	// when the item was acquired; nil: as the Spec says.
+	Recipe *Recipe `codec:",omitempty"`
+}
+
+// Recipe is what letting go of an item takes. Entries share it: nobody may
+// change one.
+type Recipe struct {
+	Action      Action
+	Down        string
+	Config      []byte
+	StopTimeout time.Duration
 }
 
 // Slot is one (system, item, rank) and who has it.
@@ -95,6 +107,12 @@ type Member struct {
 	Gate    bool // the kernel gate stands on this member
 	// FirstTTL is the largest lease time the log had had at Epoch (L2's bound).
 	FirstTTL time.Duration
+	// Goodbye: the process of Epoch said that it holds no at-most-one item but
+	// Kept and stops (L8). A later move adds no entry for what it let go of.
+	Goodbye bool  `codec:",omitempty"`
+	Kept    []Key `codec:",omitempty"` // sorted
+	// Fenced: the machine was switched off in Epoch: it holds nothing at all.
+	Fenced bool `codec:",omitempty"`
 }
 
 // Failure is a hook that failed on one member, remembered so that placement

@@ -1,0 +1,155 @@
+package fsm
+
+import (
+	"maps"
+	"slices"
+)
+
+// setSpec tries it on a copy: a refusal may come at the very end.
+func (o *oracle) setSpec(c SetSpec) bool {
+	if c.Was != o.spec.Version || o.spec.Version == o.at || (o.cluster == "") != (c.Cluster != "") {
+		return false
+	}
+	if !oracleValid(c.Spec) {
+		return false
+	}
+	n := *o
+	n.slots = map[Key]*oracleSlot{}
+	for k, s := range o.slots {
+		copied := *s
+		copied.entries = slices.Clone(s.entries)
+		n.slots[k] = &copied
+	}
+	n.failures = maps.Clone(o.failures)
+	n.respec(c.Spec)
+	if n.clashes() {
+		return false
+	}
+	if c.Cluster != "" {
+		n.cluster = c.Cluster
+	}
+	n.maxTTL = max(n.maxTTL, c.Spec.Timing.Lease)
+	*o = n
+	return true
+}
+
+func oracleValid(s Spec) bool {
+	var addrs []string
+	for _, sys := range s.Systems {
+		if sys.Split == Replicate && sys.Guarantee == AtMostOne {
+			return false
+		}
+		for i, it := range sys.Items {
+			for _, a := range it.Addrs {
+				if slices.Contains(addrs, a) {
+					return false
+				}
+				addrs = append(addrs, a)
+			}
+			for _, other := range sys.Items[:i] {
+				if other.ID == it.ID {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+func (o *oracle) respec(spec Spec) {
+	old := o.spec
+	replicas := o.replicas()
+	// What is there still and of another kind; what is gone. The entries must
+	// name what the old Spec says.
+	for k, s := range o.slots {
+		was, wasItem, _ := o.find(k)
+		o.spec = spec
+		now, nowItem, _ := o.find(k)
+		in := o.hasSlot(k)
+		o.spec = old
+		gated := now.Guarantee == AtMostOne && now.Action != ActionHooks && o.members[s.owner].Gate
+		kind := was.Guarantee != now.Guarantee || was.Action != now.Action || was.Alive != now.Alive || was.Down != now.Down ||
+			!slices.Equal(wasItem.Addrs, nowItem.Addrs)
+		switch {
+		case !in:
+			s.home = ""
+			if s.owner != "" {
+				o.holds(k, s, o.members[s.owner])
+				s.previous, s.owner, s.token, s.acquired, s.gated = s.owner, "", Token(o.at), 0, false
+			}
+		case s.owner == "":
+			s.atMostOne = now.Guarantee == AtMostOne
+		case kind:
+			o.renew(k, s, o.members[s.owner])
+			s.atMostOne, s.gated = now.Guarantee == AtMostOne, gated
+		}
+	}
+	o.spec = spec
+	o.spec.Version = o.at
+	o.respecReplicas(old, replicas)
+	for fk, f := range o.failures {
+		if !o.hasSlot(f.Key) {
+			delete(o.failures, fk)
+		}
+	}
+}
+
+// replicas is who holds which replicated item: all registered members that
+// serve its system.
+func (o *oracle) replicas() map[MemberID]map[Key]bool {
+	out := map[MemberID]map[Key]bool{}
+	for id := range o.members {
+		out[id] = map[Key]bool{}
+		for _, sysID := range o.spec.Servers[id].Systems {
+			if sys := o.spec.Systems[sysID]; sys.Split == Replicate {
+				for _, it := range sys.Items {
+					out[id][Key{System: sysID, Item: it.ID}] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (o *oracle) respecReplicas(old Spec, before map[MemberID]map[Key]bool) {
+	after := o.replicas()
+	for _, id := range slices.Sorted(maps.Keys(o.members)) {
+		m := o.members[id]
+		for k := range before[id] {
+			if after[id][k] || m.Fenced {
+				continue
+			}
+			s, ok := o.slots[k]
+			if !ok {
+				s = &oracleSlot{atMostOne: o.spec.Systems[k.System].Guarantee == AtMostOne}
+				o.slots[k] = s
+			}
+			var addrs []string
+			for _, it := range old.Systems[k.System].Items {
+				if it.ID == k.Item {
+					addrs = it.Addrs
+				}
+			}
+			o.add(k, s, id, m, 0, addrs, old.Systems[k.System], false, false)
+			s.token = Token(o.at)
+		}
+		o.drop(func(k Key, e Entry) bool { return after[id][k] && e.Member == id && e.Host.Machine == m.Host.Machine })
+	}
+}
+
+func (o *oracle) clashes() bool {
+	for k, s := range o.slots {
+		for _, e := range s.entries {
+			for sysID, sys := range o.spec.Systems {
+				for _, it := range sys.Items {
+					for _, a := range it.Addrs {
+						if slices.Contains(e.Addrs, a) && (k.System != sysID || k.Item != it.ID) {
+							return true
+						}
+					}
+				}
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,220 @@
+package fsm
+
+import "slices"
+
+// Slice is all that a member's process should hold and let go of. e is the
+// epoch that the process knows to be its own, 0 for none yet; machine is where
+// it runs; at is the index at which the State was read.
+//
+// At-most-one items are wanted only of a process whose epoch is the member's
+// newest, up and settled. At-least-one items are wanted of the owner whatever
+// its state: what is held stays. Neither is wanted of a process on another
+// machine than the member's: that one is superseded, or has yet to register. A
+// process that is unsettled owes nothing yet: it may report nothing released.
+func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
+	out := Slice{At: at, Epoch: e}
+	me, ok := s.Member(m)
+	if !ok {
+		return out
+	}
+	p := slicer{
+		state: s, member: m, epoch: e, machine: machine,
+		here:   me.Host.Machine == machine,
+		holds:  e != 0 && e == me.Epoch && me.Up && me.Settled,
+		behind: e == 0 || me.Epoch < e,
+		mute:   e == me.Epoch && !me.Settled,
+	}
+	// Counting first is cheaper than letting a list of some hundred thousand
+	// jobs grow.
+	count := 0
+	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
+		if p.wants(slot) {
+			count++
+		}
+		return false
+	})
+	if count > 0 {
+		out.Want = make([]Job, 0, count)
+	}
+	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
+		p.add(slot, &out)
+		return false
+	})
+	if p.here {
+		p.replicated(&out)
+	}
+	return out
+}
+
+// slicer is one call of Slice. It keeps the place in the Spec: slots come in
+// the order of a system's items, so that nothing has to be searched for.
+type slicer struct {
+	state   *State
+	member  MemberID
+	epoch   Epoch
+	machine string
+	here    bool // the log's newest instance of the member is on this machine
+	holds   bool // at-most-one items are wanted
+	behind  bool // the State may be older than the process's own epoch
+	mute    bool // unsettled
+
+	system SystemID
+	sys    System
+	items  []Item
+}
+
+func (p *slicer) add(slot *Slot, out *Slice) {
+	if p.wants(slot) {
+		job := p.job(slot)
+		if slot.AtMostOne {
+			job.Blocked = p.blocked(slot)
+		}
+		job.Reported = p.epoch != 0 && slot.Acquired == p.epoch
+		if p.state.failures.Len() > 0 {
+			f, ok := p.state.FailureOf(p.member, slot.Key)
+			job.Failed = ok && f.Token == slot.Token
+		}
+		out.Want = append(out.Want, job)
+	}
+	if len(slot.Outstanding) == 0 {
+		return
+	}
+	if keep := p.keep(slot); keep != nil {
+		job := p.owed(slot, *keep).Job
+		job.Keep = true
+		out.Want = append(out.Want, job)
+		return
+	}
+	for _, e := range slot.Outstanding {
+		if p.mine(e) && !p.mute && (e.AtMostOne || !p.behind) {
+			out.Owe = append(out.Owe, p.owed(slot, e))
+		}
+	}
+}
+
+// mine reports whether an entry is of this member on this machine.
+func (p *slicer) mine(e Entry) bool {
+	return e.Member == p.member && (e.Host.Machine == p.machine || !p.state.keeps(RuleOwnMachine))
+}
+
+func (p *slicer) owns(slot *Slot) bool { return slot.Owner == p.member && p.here }
+
+func (p *slicer) wants(slot *Slot) bool { return p.owns(slot) && (p.holds || !slot.AtMostOne) }
+
+// blocked is whom an at-most-one item waits for.
+func (p *slicer) blocked(slot *Slot) []Entry {
+	var out []Entry
+	for _, e := range slot.Outstanding {
+		if !e.Void && !p.mine(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// keep is the newest entry under which the member keeps an at-least-one item
+// until its new owner has acquired it; nil if it need not.
+func (p *slicer) keep(slot *Slot) *Entry {
+	if slot.AtMostOne || slot.Owner == "" || p.owns(slot) || slot.Acquired != 0 || !p.state.keeps(RuleReleaseLast) {
+		return nil
+	}
+	var newest *Entry
+	for i, e := range slot.Outstanding {
+		if p.mine(e) && !e.AtMostOne && (newest == nil || e.Token >= newest.Token) {
+			newest = &slot.Outstanding[i]
+		}
+	}
+	return newest
+}
+
+// enter moves on to a slot's system, of which it may be the first.
+func (p *slicer) enter(slot *Slot) {
+	if p.sys.Name == "" || p.system != slot.System {
+		p.system, p.sys = slot.System, p.state.spec.Systems[slot.System]
+		p.items = p.sys.Items
+	}
+}
+
+func (p *slicer) job(slot *Slot) Job {
+	p.enter(slot)
+	for len(p.items) > 0 && p.items[0].ID < slot.Item {
+		p.items = p.items[1:]
+	}
+	job := p.sys.job(slot)
+	if len(p.items) > 0 && p.items[0].ID == slot.Item {
+		job.Addrs = p.items[0].Addrs
+	}
+	return job
+}
+
+// owed is an entry with what letting go of it takes: the recipe of its time.
+func (p *slicer) owed(slot *Slot, e Entry) Owed {
+	p.enter(slot)
+	job := p.sys.job(slot)
+	job.Token, job.AtMostOne, job.Gated, job.Addrs = e.Token, e.AtMostOne, e.Gated, e.Addrs
+	if r := e.Recipe; r != nil {
+		job.Action, job.Alive, job.Down, job.Config, job.StopTimeout = r.Action, "", r.Down, r.Config, r.StopTimeout
+	}
+	return Owed{Entry: e, Job: job}
+}
+
+// replicated adds what every server that lists a replicated system holds.
+func (p *slicer) replicated(out *Slice) {
+	added := false
+	for _, id := range p.state.spec.Servers[p.member].Systems {
+		sys := p.state.spec.Systems[id]
+		if sys.Split != Replicate {
+			continue
+		}
+		for _, item := range sys.Items {
+			job := sys.job(&Slot{Key: Key{System: id, Item: item.ID}, Reason: "replicated"})
+			job.Addrs = item.Addrs
+			out.Want = append(out.Want, job)
+			added = true
+		}
+	}
+	if added {
+		slices.SortFunc(out.Want, func(a, b Job) int { return a.Compare(b.Key) })
+	}
+}
+
+// Job is a slot with what the Spec says of how to make it true for its owner.
+func (s *State) Job(slot Slot) Job {
+	sys := s.spec.Systems[slot.System]
+	job := sys.job(&slot)
+	if item, ok := sys.find(slot.Item); ok {
+		job.Addrs = item.Addrs
+	}
+	return job
+}
+
+func (s *System) job(slot *Slot) Job {
+	return Job{
+		Key: slot.Key, Token: slot.Token, AtMostOne: slot.AtMostOne, Gated: slot.Gated,
+		Action: s.Action, Alive: s.Alive, Down: s.Down, Config: s.Config,
+		StartTimeout: s.StartTimeout, StopTimeout: s.StopTimeout,
+		Previous: slot.Previous, Reason: slot.Reason,
+	}
+}
+
+// Rest is every item that a member serves, does not own, and cleans up once
+// when it starts: whatever a former life left behind. The jobs have no token.
+func (s *State) Rest(m MemberID) []Job {
+	var out []Job
+	for _, id := range s.spec.Servers[m].Systems {
+		sys := s.spec.Systems[id]
+		if !sys.CleanOnStart || !sys.divided() {
+			continue
+		}
+		for _, item := range sys.Items {
+			k := Key{System: id, Item: item.ID}
+			if slot, ok := s.Slot(k); ok && slot.Owner == m {
+				continue
+			}
+			job := sys.job(&Slot{Key: k, AtMostOne: sys.Guarantee == AtMostOne, Reason: "not assigned here at start"})
+			job.Addrs = item.Addrs
+			out = append(out, job)
+		}
+	}
+	return out
+}
