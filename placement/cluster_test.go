@@ -1,0 +1,200 @@
+package placement
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// cluster is a State that tests drive through fsm.Apply, as the log would.
+type cluster struct {
+	t        testing.TB
+	state    *fsm.State
+	at       fsm.Index
+	spec     fsm.Spec // the next one to be committed
+	unusable map[fsm.MemberID]string
+}
+
+func newCluster(t testing.TB) *cluster {
+	return &cluster{
+		t: t, state: fsm.New(), unusable: map[fsm.MemberID]string{},
+		spec: fsm.Spec{
+			Timing:  fsm.Timing{Heartbeat: 50 * time.Millisecond, Lease: 300 * time.Millisecond},
+			Servers: map[fsm.MemberID]fsm.Server{}, Systems: map[fsm.SystemID]fsm.System{},
+		},
+	}
+}
+
+// apply commits a command, which must not be refused.
+func (c *cluster) apply(cmd fsm.Command) fsm.Result {
+	c.t.Helper()
+	c.at++
+	next, res, err := c.state.Apply(c.at, fsm.Encode(cmd))
+	if err != nil || !res.Applied || len(res.Dropped) > 0 {
+		c.t.Fatalf("%T: %v %+v", cmd, err, res)
+	}
+	if err := fsm.Check(next); err != nil {
+		c.t.Fatalf("after %T: %v", cmd, err)
+	}
+	c.state = next
+	return res
+}
+
+func (c *cluster) server(name string, priority int, systems ...string) {
+	s := fsm.Server{Name: fsm.MemberID(name), Addr: name + ":1", Role: fsm.RoleVoter}
+	if priority != 0 {
+		s.Priority, s.HasPriority = priority, true
+	}
+	for _, id := range systems {
+		s.Systems = append(s.Systems, fsm.SystemID(id))
+	}
+	slices.Sort(s.Systems)
+	c.spec.Servers[s.Name] = s
+}
+
+func (c *cluster) system(name string, split fsm.Split, guarantee fsm.Guarantee, items ...string) {
+	s := fsm.System{
+		Name: fsm.SystemID(name), Split: split, Guarantee: guarantee,
+		Action: fsm.ActionHooks, Alive: "up", Down: "down", Config: []byte("{}"),
+	}
+	for _, id := range slices.Sorted(slices.Values(items)) {
+		s.Items = append(s.Items, fsm.Item{ID: fsm.ItemID(id)})
+	}
+	c.spec.Systems[s.Name] = s
+}
+
+// commit makes the spec the State's.
+func (c *cluster) commit() {
+	c.t.Helper()
+	spec := c.spec
+	spec.Servers, spec.Systems = maps.Clone(spec.Servers), maps.Clone(spec.Systems)
+	set := fsm.SetSpec{Was: c.state.Spec().Version, Spec: spec}
+	if set.Was == 0 {
+		set.Cluster = "test"
+	}
+	c.apply(set)
+}
+
+// up registers a new process of each member.
+func (c *cluster) up(names ...string) {
+	c.t.Helper()
+	for _, name := range names {
+		c.register(name, "machine of "+name)
+	}
+}
+
+func (c *cluster) register(name, machine string) {
+	c.t.Helper()
+	old, _ := c.state.Member(fsm.MemberID(name))
+	var nonce fsm.Nonce
+	copy(nonce[:], fmt.Sprintf("%016d", c.at+1))
+	c.apply(fsm.Register{
+		Member: fsm.MemberID(name), Nonce: nonce, Process: nonce, Replaces: old.Epoch,
+		Host: fsm.Host{Machine: machine, Boot: "b", Instance: "i"},
+	})
+}
+
+func (c *cluster) epoch(name string) fsm.Epoch {
+	m, _ := c.state.Member(fsm.MemberID(name))
+	return m.Epoch
+}
+
+func (c *cluster) down(names ...string) {
+	c.t.Helper()
+	for _, name := range names {
+		c.apply(fsm.Down{Member: fsm.MemberID(name), Epoch: c.epoch(name), Voters: c.state.Voters().Index})
+	}
+}
+
+func (c *cluster) leave(name string) {
+	c.t.Helper()
+	c.apply(fsm.Leave{Member: fsm.MemberID(name), Epoch: c.epoch(name)})
+}
+
+func (c *cluster) settle(name string) {
+	c.t.Helper()
+	c.apply(fsm.Settle{Member: fsm.MemberID(name), Epoch: c.epoch(name)})
+}
+
+// fail says that a hook of a slot failed at its owner.
+func (c *cluster) fail(name string, key fsm.Key, text string) {
+	c.t.Helper()
+	slot, _ := c.state.Slot(key)
+	c.apply(fsm.Report{
+		Member: fsm.MemberID(name), Epoch: c.epoch(name),
+		Failed: []fsm.Failure{{Key: key, Token: slot.Token, Err: text}},
+	})
+	if _, ok := c.state.FailureOf(fsm.MemberID(name), key); !ok {
+		c.t.Fatalf("the failure of %s for %v was not remembered", name, key)
+	}
+}
+
+func (c *cluster) view(budget int) View {
+	return View{State: c.state, Unusable: c.unusable, Budget: budget}
+}
+
+// plan asks for moves, lets the oracle judge them, and commits them.
+func (c *cluster) plan(budget int) []fsm.Move {
+	c.t.Helper()
+	view := c.view(budget)
+	moves := Plan(view)
+	before := c.state
+	c.assign(moves)
+	if complaints := judge(view, moves, before, c.state); len(complaints) > 0 {
+		c.t.Fatalf("the oracle rejects the plan:\n%s\n%s", strings.Join(complaints, "\n"), describe(moves))
+	}
+	return moves
+}
+
+func (c *cluster) assign(moves []fsm.Move) {
+	c.t.Helper()
+	if len(moves) > 0 {
+		c.apply(fsm.Assign{Moves: moves})
+	}
+}
+
+func (c *cluster) owners(system string) map[string]string {
+	out := map[string]string{}
+	for slot := range c.state.SlotsOf(fsm.SystemID(system)) {
+		out[string(slot.Item)] = string(slot.Owner)
+	}
+	return out
+}
+
+// describe writes one line for each move.
+func describe(moves []fsm.Move) string {
+	var b strings.Builder
+	for _, m := range moves {
+		home := ""
+		if m.Home != "" {
+			home = ", home " + string(m.Home)
+		}
+		fmt.Fprintf(&b, "  %s/%s -> %s%s: %s\n", m.System, m.Item, m.To, home, m.Reason)
+	}
+	return b.String()
+}
+
+// holdings writes who owns what, one line for each member of a system.
+func (c *cluster) holdings() string {
+	var b strings.Builder
+	spec := c.state.Spec()
+	for _, id := range slices.Sorted(maps.Keys(spec.Systems)) {
+		owned := map[fsm.MemberID][]string{}
+		for slot := range c.state.SlotsOf(id) {
+			owned[slot.Owner] = append(owned[slot.Owner], string(slot.Item))
+		}
+		for _, m := range slices.Sorted(maps.Keys(owned)) {
+			who := string(m)
+			if m == "" {
+				who = "nobody"
+			}
+			fmt.Fprintf(&b, "  %s: %s has %s\n", id, who, strings.Join(owned[m], " "))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,117 @@
+package placement
+
+// homes gives a home to every item that has none, or whose home serves the
+// system no longer: the member with the fewest, on ties the one that Flip deals
+// to, then the first in Order. When nothing has a home yet that is Flip's
+// dealing exactly: item i to member i mod N, whether it is up or not.
+//
+// Other items keep their homes, unless who serves the system has changed.
+func (g *group) homes() {
+	n := len(g.serving)
+	if n == 0 {
+		return
+	}
+	count := make([]int, n)
+	for _, it := range g.items {
+		if it.home != nobody {
+			count[it.home]++
+		}
+	}
+	for i := range g.items {
+		if g.items[i].home != nobody {
+			continue
+		}
+		home := i % n
+		if least := lowest(count); count[home] > count[least] {
+			home = least
+		}
+		g.items[i].home = int32(home)
+		count[home]++
+	}
+	if g.sys.Rehome {
+		g.balance(count)
+	}
+}
+
+// balance moves homes from the member with the most, the last of equals, to the
+// one with the fewest, the first of equals, until they differ by one at most.
+// No smaller number of moves can do that. A member gives its last items away.
+func (g *group) balance(count []int) {
+	if highest(count) == lowest(count) || count[highest(count)]-count[lowest(count)] <= 1 {
+		return
+	}
+	of := make([][]int, len(count))
+	for i, it := range g.items {
+		of[it.home] = append(of[it.home], i)
+	}
+	for {
+		from, to := highest(count), lowest(count)
+		if count[from]-count[to] <= 1 {
+			return
+		}
+		last := len(of[from]) - 1
+		g.items[of[from][last]].home = int32(to)
+		of[from] = of[from][:last]
+		count[from]--
+		count[to]++
+	}
+}
+
+// lowest is the first index of the smallest number.
+func lowest(count []int) int {
+	at := 0
+	for i, n := range count {
+		if n < count[at] {
+			at = i
+		}
+	}
+	return at
+}
+
+// highest is the last index of the largest number.
+func highest(count []int) int {
+	at := 0
+	for i, n := range count {
+		if n >= count[at] {
+			at = i
+		}
+	}
+	return at
+}
+
+// commonHome is the one home of all items of a choose_one system: the first
+// that is stored and still serves it, else the first member in Order.
+func (g *group) commonHome() {
+	if len(g.serving) == 0 {
+		return
+	}
+	home := int32(0)
+	for _, it := range g.items {
+		if it.home != nobody {
+			home = it.home
+			break
+		}
+	}
+	for i := range g.items {
+		g.items[i].home = home
+	}
+}
+
+// countOwned is how many items each member owns.
+func (g *group) countOwned() []int {
+	count := make([]int, len(g.serving))
+	for _, it := range g.items {
+		if it.owner != nobody {
+			count[it.owner]++
+		}
+	}
+	return count
+}
+
+// failures are the members whose hook has failed for an item.
+func (g *group) failures(i int) []failure {
+	if len(g.failed) == 0 {
+		return nil
+	}
+	return g.failed[g.key(i)]
+}

@@ -1,0 +1,342 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+func TestOrder(t *testing.T) {
+	servers := map[fsm.MemberID]fsm.Server{
+		"d": {Priority: 7, HasPriority: true},
+		"c": {},
+		"b": {Priority: 7, HasPriority: true},
+		"a": {},
+		"e": {Priority: -1, HasPriority: true},
+		"f": {Priority: 9}, // not set: the number does not count
+	}
+	want := []fsm.MemberID{"e", "b", "d", "a", "c", "f"}
+	if got := Order(servers); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// names makes n names that sort as they count.
+func names(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s%05d", prefix, i)
+	}
+	return out
+}
+
+// shardOf is a cluster of n members that are up and serve k items.
+func shardOf(t testing.TB, n, k int) *cluster {
+	c := newCluster(t)
+	for _, name := range names("n", n) {
+		c.server(name, 0, "s")
+	}
+	c.system("s", fsm.Shard, fsm.AtLeastOne, names("d", k)...)
+	c.commit()
+	c.up(names("n", n)...)
+	return c
+}
+
+// TestFlipsProperty is what was verified of Flip's rule: for every number of
+// members and data and every pattern of who is up, each datum has exactly one
+// usable owner, only orphans move, whoever returns has its own again, and the
+// loads differ by two at most.
+func TestFlipsProperty(t *testing.T) {
+	for n := 1; n <= 6; n++ {
+		for k := 0; k <= 12; k++ {
+			c := shardOf(t, n, k)
+			c.plan(0)
+			start, members, items := c.owners("s"), names("n", n), names("d", k)
+			for i, item := range items {
+				if start[item] != members[i%n] {
+					t.Fatalf("n=%d k=%d: %s is with %s, Flip deals it to %s", n, k, item, start[item], members[i%n])
+				}
+			}
+			placed := c.state
+			for pattern := 0; pattern < 1<<n; pattern++ {
+				c.state = placed
+				c.someUp(pattern, members)
+				c.plan(0)
+				checkPattern(t, c, pattern, members, start)
+				clear(c.unusable)
+				c.plan(0)
+				if back := c.owners("s"); fmt.Sprint(back) != fmt.Sprint(start) {
+					t.Fatalf("n=%d k=%d pattern %b: not restored: %v", n, k, pattern, back)
+				}
+			}
+		}
+	}
+}
+
+func (c *cluster) someUp(pattern int, members []string) {
+	for i, m := range members {
+		if pattern>>i&1 == 0 {
+			c.unusable[fsm.MemberID(m)] = "is down"
+		}
+	}
+}
+
+func checkPattern(t *testing.T, c *cluster, pattern int, members []string, start map[string]string) {
+	load := map[string]int{}
+	for item, owner := range c.owners("s") {
+		place := slices.Index(members, owner)
+		home := slices.Index(members, start[item])
+		switch {
+		case pattern == 0:
+			if owner != start[item] {
+				t.Fatalf("nobody is up, and %s moved", item)
+			}
+		case pattern>>place&1 == 0:
+			t.Fatalf("pattern %b: %s is with %s, who is down", pattern, item, owner)
+		case pattern>>home&1 == 1 && owner != start[item]:
+			t.Fatalf("pattern %b: %s left %s, who is up", pattern, item, start[item])
+		}
+		load[owner]++
+	}
+	least, most := len(start), 0
+	for i, m := range members {
+		if pattern>>i&1 == 1 {
+			least, most = min(least, load[m]), max(most, load[m])
+		}
+	}
+	if pattern != 0 && most-least > 2 {
+		t.Fatalf("pattern %b: loads from %d to %d", pattern, least, most)
+	}
+}
+
+// TestPlanAgainstOracle drives a cluster at random and lets the oracle judge
+// each plan.
+func TestPlanAgainstOracle(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWalk(t, rt)
+		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			w.step()
+			w.judged(rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(rt, "budget"))
+		}
+	})
+}
+
+// walk is a random history of one cluster with two systems.
+type walk struct {
+	*cluster
+	rt *rapid.T
+}
+
+func newWalk(t testing.TB, rt *rapid.T) *walk {
+	w := &walk{newCluster(t), rt}
+	for _, m := range names("n", rapid.IntRange(1, 5).Draw(rt, "members")) {
+		w.drawServer(m)
+	}
+	for _, id := range []string{"s", "t"} {
+		w.drawSystem(id)
+	}
+	w.commit()
+	return w
+}
+
+func (w *walk) drawServer(name string) {
+	systems := rapid.SampledFrom([][]string{{"s"}, {"t"}, {"s", "t"}, {"s", "t"}, {}}).Draw(w.rt, "serves")
+	w.server(name, rapid.IntRange(0, 3).Draw(w.rt, "priority"), systems...)
+}
+
+func (w *walk) drawSystem(id string) {
+	split := rapid.SampledFrom([]fsm.Split{fsm.Shard, fsm.Shard, fsm.Shard, fsm.ChooseOne, fsm.Replicate, fsm.Nothing}).Draw(w.rt, "type")
+	guarantee := fsm.AtLeastOne
+	if split != fsm.Replicate && rapid.Bool().Draw(w.rt, "at most one") {
+		guarantee = fsm.AtMostOne
+	}
+	items := rapid.SliceOfNDistinct(rapid.SampledFrom(names("d", 9)), 0, 9, rapid.ID).Draw(w.rt, "data")
+	w.system(id, split, guarantee, items...)
+}
+
+// step changes one thing.
+func (w *walk) step() {
+	m := rapid.SampledFrom(names("n", 6)).Draw(w.rt, "member")
+	state, registered := w.state.Member(fsm.MemberID(m))
+	_, listed := w.spec.Servers[fsm.MemberID(m)]
+	switch rapid.IntRange(0, 9).Draw(w.rt, "what") {
+	case 0, 1, 2:
+		if listed {
+			w.up(m)
+		}
+	case 3:
+		if registered && state.Up {
+			w.down(m)
+		}
+	case 4:
+		if registered && state.Up {
+			w.leave(m)
+		}
+	case 5:
+		if listed {
+			w.register(m, "machine at "+fmt.Sprint(w.at))
+		}
+	case 6:
+		if registered && state.Up {
+			w.settle(m)
+		}
+	case 7:
+		w.drawFailure()
+	case 8:
+		w.health(m)
+	case 9:
+		w.edit(m)
+	}
+}
+
+// drawFailure lets a hook fail at some owner.
+func (w *walk) drawFailure() {
+	var owned []fsm.Slot
+	for slot := range w.state.Slots() {
+		if m, ok := w.state.Member(slot.Owner); ok && m.Up && m.Settled {
+			owned = append(owned, slot)
+		}
+	}
+	if len(owned) > 0 {
+		slot := rapid.SampledFrom(owned).Draw(w.rt, "slot")
+		w.fail(string(slot.Owner), slot.Key, "exit status 1")
+	}
+}
+
+func (w *walk) health(m string) {
+	if _, out := w.unusable[fsm.MemberID(m)]; out {
+		delete(w.unusable, fsm.MemberID(m))
+	} else {
+		w.unusable[fsm.MemberID(m)] = "is sick"
+	}
+}
+
+// edit changes the configuration: a server, or a system.
+func (w *walk) edit(m string) {
+	switch rapid.IntRange(0, 3).Draw(w.rt, "edit") {
+	case 0:
+		w.drawServer(m)
+	case 1:
+		if len(w.spec.Servers) > 1 {
+			delete(w.spec.Servers, fsm.MemberID(m))
+		}
+	default:
+		w.drawSystem(rapid.SampledFrom([]string{"s", "t"}).Draw(w.rt, "system"))
+	}
+	w.commit()
+}
+
+// judged plans, with the oracle's complaints as the test's failure.
+func (w *walk) judged(budget int) {
+	view := w.view(budget)
+	moves := Plan(view)
+	before := w.state
+	w.assign(moves)
+	for _, complaint := range judge(view, moves, before, w.state) {
+		w.rt.Errorf("%s\nthe plan:\n%s", complaint, describe(moves))
+	}
+	if w.rt.Failed() {
+		w.rt.FailNow()
+	}
+}
+
+// TestBudgetConverges: plans that are cut short end where a whole one would
+// have every item with a usable owner, in no more moves than there are items.
+func TestBudgetConverges(t *testing.T) {
+	c := shardOf(t, 5, 40)
+	c.plan(0)
+	c.down("n00001", "n00003")
+	moved := 0
+	for {
+		moves := c.plan(3)
+		moved += len(moves)
+		if len(moves) == 0 {
+			break
+		}
+	}
+	if moved != 16 {
+		t.Errorf("%d moves, 16 items have lost their owners", moved)
+	}
+}
+
+func TestBudgetHasALimit(t *testing.T) {
+	view := shardOf(t, 2, fsm.MaxMoves+1).view(fsm.MaxMoves + 1)
+	if n := len(Plan(view)); n != fsm.MaxMoves {
+		t.Errorf("%d moves, one command carries %d", n, fsm.MaxMoves)
+	}
+}
+
+// TestDownTakesItsMovesAlong: the moves of a member that is about to be called
+// down are planned before the log shows it, and none is dropped.
+func TestDownTakesItsMovesAlong(t *testing.T) {
+	c := shardOf(t, 3, 9)
+	c.plan(0)
+	view := c.view(0)
+	view.Unusable = map[fsm.MemberID]string{"n00000": "is down"}
+	moves := Plan(view)
+	c.apply(fsm.Down{Member: "n00000", Epoch: c.epoch("n00000"), Voters: c.state.Voters().Index, Moves: moves})
+	if len(moves) != 3 {
+		t.Errorf("%d moves, it had 3 items", len(moves))
+	}
+	if rest := c.plan(0); len(rest) > 0 {
+		t.Errorf("after Down there is still to do:\n%s", describe(rest))
+	}
+}
+
+func TestReasonIsBounded(t *testing.T) {
+	c := shardOf(t, 2, 1)
+	c.plan(0)
+	long := ""
+	for range 300 {
+		long += "ä"
+	}
+	c.fail("n00000", fsm.Key{System: "s", Item: "d00000"}, long)
+	moves := c.plan(0)
+	if len(moves) != 1 || len(moves[0].Reason) > maxReason+60 {
+		t.Errorf("%d moves, %d bytes of reason", len(moves), len(moves[0].Reason))
+	}
+}
+
+// BenchmarkPlan is the size that is planned for (DESIGN.md 5): 100 members and
+// 100,000 items of one system.
+func BenchmarkPlan(b *testing.B) {
+	c := shardOf(b, 100, 100_000)
+	empty := c.view(0)
+	for {
+		moves := Plan(c.view(0))
+		if len(moves) == 0 {
+			break
+		}
+		next, _, err := c.state.Apply(c.at+1, fsm.Encode(fsm.Assign{Moves: moves}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.at, c.state = c.at+1, next
+	}
+	settled := c.view(0)
+	lost := c.view(0)
+	lost.Unusable = map[fsm.MemberID]string{"n00042": "is down"}
+	c.server("n00100", 0, "s")
+	c.commit()
+	c.up("n00100")
+	for _, bench := range []struct {
+		name  string
+		view  View
+		moves int
+	}{
+		{"first", empty, fsm.MaxMoves}, {"nothing", settled, 0}, {"down", lost, 1000}, {"member-added", c.view(0), 990},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := len(Plan(bench.view)); got != bench.moves {
+					b.Fatalf("%d moves, want %d", got, bench.moves)
+				}
+			}
+		})
+	}
+}
