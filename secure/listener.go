@@ -1,0 +1,230 @@
+package secure
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+const (
+	// handshakeTimeout bounds a handshake and the wait for somebody to accept its
+	// result. A handshake takes 2 ms of computing; 5 s is a lost SYN, twice
+	// resent.
+	handshakeTimeout = 5 * time.Second
+	// maxPending bounds the connections that are not handed over yet. When one
+	// more comes, the oldest is dropped: whoever only opens connections and says
+	// nothing delays nobody, unless he opens this many within the few
+	// milliseconds of an honest handshake.
+	maxPending = 256
+	// logEvery bounds the log: one line per reason in this time.
+	logEvery = 10 * time.Second
+	// acceptPause is how long Accept rests after an error that passes, such as
+	// too many open files.
+	acceptPause = 50 * time.Millisecond
+)
+
+// Listener takes the connections of one TCP port, does the TLS handshakes and
+// hands each connection to Raft or to HTTP.
+type Listener struct {
+	inner  net.Listener
+	config *tls.Config
+	log    zerolog.Logger
+	raft   *queue
+	http   *queue
+
+	closing chan struct{}
+	once    sync.Once
+
+	mu      sync.Mutex
+	pending []*watched // oldest first
+	failed  map[Failure]*failure
+}
+
+// Listen prepares to take the connections that come in on inner, which it then
+// owns. config is Keys.Server, or the operator's own with the same protocols.
+// Nothing is accepted before Run.
+func Listen(inner net.Listener, config *tls.Config, log zerolog.Logger) *Listener {
+	closing := make(chan struct{})
+	return &Listener{
+		inner: inner, config: config, log: log, closing: closing,
+		raft:   newQueue(inner.Addr(), closing),
+		http:   newQueue(inner.Addr(), closing),
+		failed: make(map[Failure]*failure),
+	}
+}
+
+// Raft yields the connections that speak ProtoRaft; each is a *tls.Conn.
+// Closing it leaves HTTP alone.
+func (l *Listener) Raft() net.Listener { return l.raft }
+
+// HTTP yields the connections that speak ProtoHTTP; each is a *tls.Conn.
+// Closing it leaves Raft alone.
+func (l *Listener) HTTP() net.Listener { return l.http }
+
+// Addr is the address of the port.
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// Close stops taking connections, for Raft and HTTP both, and drops those not
+// handed over yet. Those handed over belong to whoever accepted them. Run ends.
+func (l *Listener) Close() error {
+	var err error
+	l.once.Do(func() {
+		close(l.closing)
+		err = l.inner.Close()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, w := range l.pending {
+			_ = w.Close()
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("close %s: %w", l.inner.Addr(), err)
+	}
+	return nil
+}
+
+// Run takes connections until ctx or the Listener is at its end; it then closes
+// the Listener and returns when all it started has ended. The error is nil
+// unless the port itself failed.
+func (l *Listener) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	var handshakes sync.WaitGroup
+	defer handshakes.Wait()
+	defer func() { _ = l.Close() }() // before the wait: it ends them
+	for {
+		conn, err := l.inner.Accept()
+		switch {
+		case err == nil:
+			w := l.admit(conn)
+			handshakes.Go(func() {
+				defer l.dismiss(w)
+				l.welcome(ctx, w)
+			})
+		case l.isClosing():
+			return nil
+		case errors.Is(err, net.ErrClosed): // by somebody else
+			return fmt.Errorf("accept on %s: %w", l.inner.Addr(), err)
+		default:
+			l.count(FailAccept, nil, err)
+			l.rest()
+		}
+	}
+}
+
+func (l *Listener) isClosing() bool {
+	select {
+	case <-l.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// rest waits out an error of Accept, or the end.
+func (l *Listener) rest() {
+	pause := time.NewTimer(acceptPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-l.closing:
+	}
+}
+
+// watched is a connection on its way through the handshake.
+type watched struct {
+	net.Conn
+	otherKey atomic.Bool // its hello names another key
+	evicted  atomic.Bool // dropped for a newer one
+}
+
+// admit makes room for a new connection, at the expense of the oldest.
+func (l *Listener) admit(conn net.Conn) *watched {
+	w := &watched{Conn: conn}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) >= maxPending {
+		oldest := l.pending[0]
+		l.pending = l.pending[1:]
+		oldest.evicted.Store(true)
+		_ = oldest.Close()
+	}
+	l.pending = append(l.pending, w)
+	if l.isClosing() {
+		_ = conn.Close()
+	}
+	return w
+}
+
+// dismiss takes a connection from the pending ones: handed over, or failed.
+func (l *Listener) dismiss(w *watched) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, p := range l.pending {
+		if p == w {
+			l.pending = append(l.pending[:i], l.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// welcome does the handshake of one connection and hands it over.
+func (l *Listener) welcome(ctx context.Context, w *watched) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	conn := tls.Server(w, l.config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		reason := l.reason(w, err)
+		if reason == FailOtherKey {
+			err = fmt.Errorf("%w: %w", ErrOtherKey, err)
+		}
+		l.count(reason, w.RemoteAddr(), err)
+		_ = w.Close()
+		return
+	}
+	var to *queue
+	switch proto := conn.ConnectionState().NegotiatedProtocol; proto {
+	case ProtoRaft:
+		to = l.raft
+	case ProtoHTTP:
+		to = l.http
+	default:
+		l.count(FailProtocol, w.RemoteAddr(), fmt.Errorf("%w: %q", ErrProtocol, proto))
+		_ = conn.Close()
+		return
+	}
+	if !to.hand(ctx, conn) {
+		l.count(FailNotAccepted, w.RemoteAddr(), nil)
+		_ = conn.Close()
+	}
+}
+
+// reason sorts the failure of a handshake.
+func (l *Listener) reason(w *watched, err error) Failure {
+	var record tls.RecordHeaderError
+	switch {
+	case l.isClosing():
+		return FailClosing
+	case w.evicted.Load():
+		return FailCrowded
+	case w.otherKey.Load() || IsKeyMismatch(err):
+		return FailOtherKey
+	case errors.Is(err, context.DeadlineExceeded):
+		return FailSlow
+	case errors.As(err, &record):
+		return FailNotTLS
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
+		return FailHungUp
+	default:
+		return FailHandshake
+	}
+}
