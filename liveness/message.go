@@ -50,6 +50,7 @@ type Ballot struct {
 	Voter  fsm.VoterID
 	Voters fsm.Index
 	Silent time.Duration
+	TTL    time.Duration `codec:",omitempty"` // the promise is kept for slack of it
 }
 
 // Goodbye is repeated until it is acknowledged with nothing kept (L8).

@@ -1,0 +1,65 @@
+package liveness
+
+import (
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Peer is what this process knows of one server, for status.
+type Peer struct {
+	Member   fsm.MemberID
+	Epoch    fsm.Epoch     // newest one the log shows; 0: never registered
+	Up       bool          // as the log shows it
+	Heard    time.Duration // ago, a heartbeat; negative: never
+	Acked    time.Duration // ago, one of ours; negative: never
+	Promised bool          // by a vote: its epoch is not acknowledged
+}
+
+// never marks what has not happened yet.
+const never time.Duration = -1
+
+// Peers describes every other server and registered member, by name.
+func (p *Process) Peers(now time.Duration) []Peer {
+	now = p.advance(now)
+	names := p.view.voters()
+	for id := range p.view.state.Members() {
+		if id != p.cfg.Self {
+			names = append(names, id)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	out := make([]Peer, 0, len(names))
+	for _, id := range names {
+		shown := p.view.member(id)
+		peer := Peer{Member: id, Epoch: shown.Epoch, Up: shown.Up, Heard: never, Acked: never}
+		if at, ok := p.acks[id]; ok {
+			peer.Acked = now - at
+		}
+		if seen, ok := p.voter.peers[id]; ok {
+			if seen.ever {
+				peer.Heard = now - seen.heard
+			}
+			peer.Promised = p.voter.promiseHolds(now, seen, shown.Epoch)
+		}
+		out = append(out, peer)
+	}
+	return out
+}
+
+// Hears reports whether every member that is up in the log was heard within the
+// last heartbeats: a newcomer becomes a voter only then (L7).
+func (p *Process) Hears(now time.Duration) bool {
+	now = p.advance(now)
+	for id, shown := range p.view.state.Members() {
+		if id == p.cfg.Self || !shown.Up {
+			continue
+		}
+		if !p.heardLately(now, id) {
+			return false
+		}
+	}
+	return true
+}

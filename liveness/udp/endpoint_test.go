@@ -1,0 +1,414 @@
+package udp
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness"
+	"github.com/flip-ha/flip/secure"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// inBubble runs a cluster in a bubble and ends it.
+func inBubble(t *testing.T, names []fsm.MemberID, test func(t *testing.T, c *cluster)) {
+	t.Helper()
+	keys() // not in the bubble: another test may be deriving them
+	otherKeys()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, names...)
+		defer c.stop()
+		test(t, c)
+	})
+}
+
+var (
+	two   = []fsm.MemberID{"n1", "n2"}
+	three = []fsm.MemberID{"n1", "n2", "n3"}
+)
+
+func TestTwoBecomeLeased(t *testing.T) {
+	inBubble(t, two, func(t *testing.T, c *cluster) {
+		c.leased()
+		c.pass(3 * time.Second)
+		c.leased("n1", "n2")
+		// Neither is a majority of two.
+		c.nodes["n2"].stop()
+		c.pass(time.Second)
+		c.leased()
+	})
+}
+
+func TestSilentOneIsFound(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		c.leased("n1", "n2", "n3")
+		if downs := c.nodes["n1"].Downs(); len(downs) > 0 {
+			t.Fatalf("all are there: %+v", downs)
+		}
+		epoch := c.nodes["n3"].Epoch()
+		c.nodes["n3"].stop()
+		gone := time.Now()
+		for len(c.nodes["n1"].Downs()) == 0 && time.Since(gone) < 3*ttl {
+			time.Sleep(time.Millisecond)
+		}
+		// Slack after the last heartbeat, which was up to one beat ago, and a round.
+		took := time.Since(gone)
+		if slack := fsm.Slack(ttl); took < slack-beat-5*time.Millisecond || took > slack+beat {
+			t.Errorf("found after %v", took)
+		}
+		downs := c.nodes["n1"].Downs()
+		if len(downs) != 1 || downs[0].Member != "n3" || downs[0].Epoch != epoch || len(downs[0].Evidence) < 2 {
+			t.Fatalf("%+v", downs)
+		}
+		c.commit(downs[0])
+		c.pass(time.Second)
+		c.leased("n1", "n2")
+		if heard := c.peer("n1", "n3").Heard; heard < time.Second {
+			t.Errorf("n3 was heard %v ago", heard)
+		}
+	})
+}
+
+// Heartbeats stand on a grid: nothing that happens between them moves it.
+func TestTicksDoNotDrift(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		from := time.Now()
+		for range 1000 {
+			c.show()
+			time.Sleep(9973 * time.Microsecond) // a prime number, to be off the grid
+		}
+		took := time.Since(from)
+		var sent []time.Time
+		tap := keys().Box(secure.Sender{Name: "tap", Process: fsm.Nonce{99}})
+		for _, l := range c.wire.letters(c.addrs["n2"]) {
+			if l.from != keyOf(c.addrs["n1"]) || l.at.Before(from) {
+				continue
+			}
+			_, body, err := tap.Open(bytes.Clone(l.data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err := decode(body); err == nil && p.kind == kindHeartbeat {
+				sent = append(sent, l.at)
+			}
+		}
+		if got, want := len(sent), int(took/beat); got < want || got > want+1 {
+			t.Fatalf("%d heartbeats in the time of %d", got, want)
+		}
+		for i, at := range sent {
+			if want := sent[0].Add(time.Duration(i) * beat); !at.Equal(want) {
+				t.Fatalf("heartbeat %d is off by %v", i, at.Sub(want))
+			}
+		}
+	})
+}
+
+// A stop in order: the goodbye reaches the leader, and its acknowledgement the
+// one that stops, which knows when it is done.
+func TestGoodbye(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		n3 := c.nodes["n3"]
+		n3.Goodbye(nil)
+		c.pass(beat)
+		downs := c.nodes["n1"].Downs()
+		if len(downs) != 1 || downs[0].Member != "n3" || downs[0].Goodbye == nil {
+			t.Fatalf("%+v", downs)
+		}
+		if n3.GoodbyeDone() {
+			t.Error("done before the log shows it")
+		}
+		c.commit(downs[0])
+		for !n3.GoodbyeDone() {
+			<-n3.Changed()
+		}
+		c.leased("n1", "n2")
+	})
+}
+
+// Changed tells of a lease that begins and of one that ends, at once.
+func TestChanged(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		n2 := c.nodes["n2"]
+		c.pass(3 * time.Second)
+		left, _ := n2.Lease()
+		c.change(func() { c.wire.cut = func(_, _ netip.AddrPort) bool { return true } })
+		begin := time.Now()
+		for ok := true; ok; _, ok = n2.Lease() {
+			<-n2.Changed()
+		}
+		// What was on the wire when it was cut may still have renewed it.
+		if took := time.Since(begin); took < left || took > ttl {
+			t.Errorf("told after %v of the end of a lease of %v", took, left)
+		}
+	})
+}
+
+// Who looks only when told knows of a lease that has begun.
+func TestChangedTellsOfTheBeginning(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		leased := make(map[fsm.MemberID]*atomic.Bool)
+		for name, n := range c.nodes {
+			told := new(atomic.Bool)
+			leased[name] = told
+			go func() {
+				for {
+					select {
+					case <-n.Changed():
+						_, ok := n.Lease()
+						told.Store(ok)
+					case <-t.Context().Done():
+						return
+					}
+				}
+			}()
+		}
+		c.pass(3 * time.Second)
+		for name, told := range leased {
+			if !told.Load() {
+				t.Errorf("%s was not told", name)
+			}
+		}
+	})
+}
+
+// Who has no lease is told when it is time to register again, although nothing
+// arrives that could change anything.
+func TestChangedTellsOfRegistrations(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.change(func() { c.wire.cut = func(_, _ netip.AddrPort) bool { return true } })
+		n2, seen := c.nodes["n2"], map[fsm.Nonce]bool{}
+		for end := time.After(10 * time.Second); ; {
+			select {
+			case <-n2.Changed():
+				if r, due := n2.Register(); due && !seen[r.Nonce] {
+					seen[r.Nonce] = true
+					c.commit(r)
+				}
+				continue
+			case <-end:
+			}
+			break
+		}
+		// At 0, and 1, 2 and 4 s after 2 ttl in vain each.
+		if len(seen) != 4 {
+			t.Errorf("%d registrations", len(seen))
+		}
+	})
+}
+
+// Only what is of this cluster, and for this server, is taken in.
+func TestRefuse(t *testing.T) {
+	for _, c := range []struct {
+		mine, theirs string
+		kind         kind
+		why          Drop
+		refused      bool
+	}{
+		{"c1", "c1", kindHeartbeat, 0, false},
+		{"c1", "c2", kindHeartbeat, DropCluster, true},
+		{"c1", "c2", kindHail, DropCluster, true},
+		{"c1", "", kindHeartbeat, DropUnfounded, true},
+		{"", "c1", kindAck, DropUnfounded, true},
+		{"c1", "", kindHail, 0, false},
+		{"", "c1", kindHail, 0, false},
+		{"", "", kindHail, 0, false},
+	} {
+		e := New(Config{Self: "n1", Cluster: func() string { return c.mine }}, nil, nil, nil)
+		p := packet{cluster: c.theirs, to: "n1", kind: c.kind}
+		if why, refused := e.refuse(p); why != c.why || refused != c.refused {
+			t.Errorf("%+v: %v, %v", c, why, refused)
+		}
+		p.to = "n2"
+		if why, refused := e.refuse(p); why != DropMisdirected || !refused {
+			t.Errorf("%+v, for another: %v, %v", c, why, refused)
+		}
+	}
+}
+
+func TestSendErrorsAreShown(t *testing.T) {
+	var out strings.Builder
+	s := newStatistics(zerolog.New(&out))
+	s.know(three, "n1", func(fsm.MemberID) (net.Addr, bool) { return nil, false })
+	for range 100 {
+		s.sent("n2", errors.New("network is unreachable"))
+		s.sent("n3", nil)
+	}
+	if got := strings.Count(out.String(), "\n"); got != 1 {
+		t.Errorf("%d lines", got)
+	}
+	list := s.list(0, []liveness.Peer{{Member: "n3", Epoch: 7}})
+	if len(list) != 2 || list[0].SendError != "network is unreachable" || list[0].Sent != 0 {
+		t.Errorf("%+v", list)
+	}
+	if list[1].SendError != "" || list[1].Sent != 100 || list[1].Lease.Epoch != 7 {
+		t.Errorf("%+v", list[1])
+	}
+	s.sent("n2", nil)
+	if got := s.list(0, nil)[0].SendError; got != "" {
+		t.Errorf("still %q", got)
+	}
+}
+
+// What strangers send is counted and changes nothing.
+func TestStrangersDatagrams(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		stranger := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 66), Port: 666}
+		n1, n2 := c.addrs["n1"], c.addrs["n2"]
+		body := func(p packet) []byte { return mustEncode(t, p) }
+		hail := body(packet{cluster: c.id, to: "n1", kind: kindHail})
+		ghost := secure.Sender{Name: "n2", Instance: "i-n2", Process: fsm.Nonce{77}}
+		member := keys().Box(ghost)
+		otherVersion := member.Seal(hail)
+		otherVersion[3]++
+		again := member.Seal(hail)
+		beatOf := func(cluster string) []byte {
+			return body(packet{cluster: cluster, to: "n1", kind: kindHeartbeat, msg: liveness.Heartbeat{Epoch: 1}})
+		}
+		c.wire.carry(n2, n1, again)
+		for range 100 {
+			c.wire.carry(stranger, n1, bytes.Repeat([]byte("flp\x01"), 300))
+			c.wire.carry(stranger, n1, nil)
+			c.wire.carry(n2, n1, otherKeys().Box(ghost).Seal(hail))
+			c.wire.carry(n2, n1, otherVersion)
+			c.wire.carry(n2, n1, again)
+			c.wire.carry(n2, n1, member.Seal(beatOf("c2")))
+			c.wire.carry(n2, n1, member.Seal(beatOf("")))
+			c.wire.carry(n2, n1, member.Seal(body(packet{cluster: c.id, to: "n3", kind: kindHail})))
+			c.wire.carry(n2, n1, member.Seal([]byte("\x02c1\x02n1\x7f")))
+			c.wire.carry(n2, n1, member.Seal([]byte("\x02c1\x02n1\x01junk")))
+			c.pass(10 * time.Millisecond)
+			c.leased("n1", "n2", "n3")
+		}
+		from := c.peer("n1", "n2")
+		want := Drops{100, 100, 100, 100, 100, 100, 100, 100}
+		if from.Drops != want {
+			t.Errorf("from n2's address: %v", from.Drops)
+		}
+		if from.OtherCluster != "c2" {
+			t.Errorf("other cluster %q", from.OtherCluster)
+		}
+		if from.Refused < 0 || from.Refused > 20*time.Millisecond || from.Why == DropUnfounded {
+			t.Errorf("refused %v ago: %v", from.Refused, from.Why)
+		}
+		if none := c.peer("n1", "n3"); none.Refused >= 0 || none.Drops != (Drops{}) {
+			t.Errorf("n3 is blamed: %+v", none)
+		}
+		want[DropForeign] += 200
+		if got := c.nodes["n1"].Drops(); got != want {
+			t.Errorf("in all: %v", got)
+		}
+		if got := c.wire.letters(stranger); len(got) > 0 {
+			t.Errorf("the stranger got %d answers", len(got))
+		}
+		if downs := c.nodes["n1"].Downs(); len(downs) > 0 {
+			t.Errorf("%+v", downs)
+		}
+	})
+}
+
+// Answers go where the configuration says, never where a datagram came from.
+func TestAnswersGoToTheConfiguredAddress(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		elsewhere := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 2200}
+		c.change(func() { c.nodes["n2"].conn.addr = elsewhere })
+		c.pass(time.Second)
+		c.leased("n1", "n2", "n3")
+		if got := c.wire.letters(elsewhere); len(got) > 0 {
+			t.Errorf("%d datagrams went to the source address", len(got))
+		}
+	})
+}
+
+// A member that moved is answered at its new address once that is known.
+func TestAddressChanges(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		moved := &net.UDPAddr{IP: net.IPv4(10, 9, 9, 9), Port: 2200}
+		conn := c.nodes["n3"].conn
+		c.change(func() {
+			delete(c.wire.conns, keyOf(conn.addr))
+			conn.addr = moved
+			c.wire.conns[keyOf(moved)] = conn
+		})
+		c.pass(time.Second)
+		c.leased("n1", "n2")
+		c.change(func() { c.addrs["n3"] = moved })
+		c.pass(3 * time.Second)
+		c.leased("n1", "n2", "n3")
+	})
+}
+
+// Before anybody is registered, or even founded, servers hear each other's hails.
+func TestHails(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.change(func() { c.id = "" })
+		time.Sleep(2*hailEvery + 10*time.Millisecond)
+		for _, from := range three {
+			for _, p := range c.nodes[from].Peers() {
+				if p.Name == from || p.Heard < 0 || p.Heard > hailEvery {
+					t.Errorf("%s heard %s %v ago", from, p.Name, p.Heard)
+				}
+			}
+		}
+		if got := len(c.nodes["n1"].Peers()); got != 2 {
+			t.Errorf("%d peers", got)
+		}
+	})
+}
+
+// A socket that fails for a moment is got over; one that is gone ends Run.
+func TestSocketErrors(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		c.pass(3 * time.Second)
+		conn := c.nodes["n2"].conn
+		_ = conn.Close()
+		if err := <-c.nodes["n2"].ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Run: %v", err)
+		}
+		c.nodes["n2"].ended <- nil // for stop
+	})
+}
+
+func TestDropsAreLoggedSparingly(t *testing.T) {
+	var out strings.Builder
+	s := newStatistics(zerolog.New(&out))
+	for range 100 {
+		s.drop(dropped{why: DropCluster, sender: "n2", cluster: "c2", mine: "c1"}, time.Second)
+		s.drop(dropped{why: DropUnfounded, sender: "n2"}, time.Second)
+	}
+	lines := out.String()
+	if strings.Count(lines, "\n") != 1 {
+		t.Errorf("lines:\n%s", lines)
+	}
+	for _, word := range []string{`"cluster":"c2"`, `"own_cluster":"c1"`, `"server":"n2"`, `"reason":"other-cluster"`} {
+		if !strings.Contains(lines, word) {
+			t.Errorf("no %s in %s", word, lines)
+		}
+	}
+}
+
+func TestDropNames(t *testing.T) {
+	seen := map[string]bool{}
+	for d := range drops + 1 {
+		seen[d.String()] = true
+	}
+	if len(seen) != int(drops)+1 {
+		t.Errorf("%v", seen)
+	}
+}

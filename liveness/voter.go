@@ -1,0 +1,180 @@
+package liveness
+
+import (
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// voter is the voter's side: what it heard, what it granted, what it promised
+// (L1, L4, L7).
+type voter struct {
+	*view
+	peers map[fsm.MemberID]*peer
+	held  map[question]*heldPoll
+
+	registered bool          // this process's registration was read in the log …
+	pause      time.Duration // … and this is the slack of its start (L7)
+	listed     bool          // the newest list names this voter
+	listedFrom time.Duration // since when
+	firstRead  bool          // a log with members in it was read
+}
+
+// peer is what a voter remembers of one member.
+type peer struct {
+	epoch   fsm.Epoch // newest one seen, in a heartbeat or in the log
+	heard   time.Duration
+	ever    bool // a heartbeat was heard at all
+	granted []granted
+
+	shown     fsm.Epoch // the one the log shows
+	shownFrom time.Duration
+
+	promised   fsm.Epoch // no epoch up to this one is acknowledged …
+	promisedAt time.Duration
+}
+
+// granted is a lease time and when it was granted last.
+type granted struct{ ttl, at time.Duration }
+
+func newVoter(v *view) voter {
+	return voter{view: v, peers: map[fsm.MemberID]*peer{}, held: map[question]*heldPoll{}}
+}
+
+// peer is the record of a member, made when there is none. A member never heard
+// counts as heard at the start: nothing before it is known.
+func (v *voter) peer(m fsm.MemberID) *peer {
+	p, ok := v.peers[m]
+	if !ok {
+		p = &peer{heard: v.atStart()}
+		v.peers[m] = p
+	}
+	return p
+}
+
+// atStart is how long ago counts what was so when this process started.
+func (v *voter) atStart() time.Duration {
+	if v.cfg.Without.has(RuleStartPause) {
+		return v.cfg.Started - 2*MaxTTL
+	}
+	return v.cfg.Started
+}
+
+// read follows the log. A new epoch in it counts as having heard the member.
+func (v *voter) read(now time.Duration) {
+	from := now
+	if !v.firstRead && v.cfg.Without.has(RuleStartPause) {
+		from = v.atStart()
+	}
+	for id, shown := range v.state.Members() {
+		p := v.peer(id)
+		p.epoch = max(p.epoch, shown.Epoch)
+		if p.shown != shown.Epoch {
+			p.shown, p.shownFrom = shown.Epoch, from
+		}
+		v.firstRead = true
+	}
+	for id := range v.peers {
+		if !v.knows(id) {
+			delete(v.peers, id)
+		}
+	}
+	if own := v.member(v.cfg.Self); !v.registered && own.Process == v.cfg.Process && own.Epoch != 0 {
+		// What the former process granted and promised, it did by a log that ended
+		// before this index: a larger ttl that comes later is no reason to wait.
+		v.registered, v.pause = true, fsm.Slack(bounded(own.FirstTTL))
+	}
+	for q, h := range v.held {
+		if shown := v.member(q.of); shown.Epoch != h.poll.Epoch || !shown.Up {
+			delete(v.held, q)
+		}
+	}
+}
+
+// relisted follows a change of the newest list of voters.
+func (v *voter) relisted(now time.Duration) {
+	clear(v.held)
+	has := v.list.Has(v.self())
+	if has && !v.listed {
+		v.listedFrom = now
+		if !v.firstRead && v.cfg.Without.has(RuleStartPause) {
+			v.listedFrom = v.atStart()
+		}
+	}
+	v.listed = has
+}
+
+// pauseEnds is when this voter grants and votes (again): slack after its start,
+// once it has read its own registration (L7); false: not known yet.
+func (v *voter) pauseEnds() (time.Duration, bool) {
+	if v.cfg.Without.has(RuleStartPause) {
+		return v.cfg.Started, true
+	}
+	return v.cfg.Started + v.pause, v.registered
+}
+
+// grants reports whether this voter is past its pause.
+func (v *voter) grants(now time.Duration) bool {
+	ends, known := v.pauseEnds()
+	return known && now >= ends
+}
+
+// promiseHolds reports whether a vote keeps this voter from acknowledging an
+// epoch of a member.
+func (v *voter) promiseHolds(now time.Duration, p *peer, e fsm.Epoch) bool {
+	if v.cfg.Without.has(RulePromise) {
+		return false
+	}
+	return p.promised != 0 && e <= p.promised && now < p.promisedAt+v.slack()
+}
+
+// heartbeat accepts a member's heartbeat, or refuses it (L1). One refused only
+// for the pause or a promise counts as heard all the same.
+func (v *voter) heartbeat(now time.Duration, from From, hb Heartbeat) (Ack, bool) {
+	if hb.Epoch == 0 || !v.knows(from.Member) {
+		return Ack{}, false
+	}
+	v.dropHeld(from.Member)
+	p, shown := v.peer(from.Member), v.member(from.Member)
+	if hb.Epoch < p.epoch || (hb.Epoch == shown.Epoch && !shown.Up) {
+		return Ack{}, false
+	}
+	p.epoch, p.heard, p.ever = hb.Epoch, now, true
+	if !v.grants(now) || v.promiseHolds(now, p, hb.Epoch) {
+		return Ack{}, false
+	}
+	ttl := v.ttl()
+	p.grant(now, ttl)
+	ack := Ack{Epoch: hb.Epoch, Sent: hb.Sent, TTL: ttl, Voters: fsm.Voters{Index: v.list.Index}, Applied: v.at}
+	if hb.Voters < v.list.Index {
+		ack.Voters.IDs = slices.Clone(v.list.IDs)
+	}
+	return ack, true
+}
+
+// grant notes the newest grant of each length.
+func (p *peer) grant(now, ttl time.Duration) {
+	for i := range p.granted {
+		if p.granted[i].ttl == ttl {
+			p.granted[i].at = now
+			return
+		}
+	}
+	p.granted = append(p.granted, granted{ttl: ttl, at: now})
+}
+
+// longest is the longest lease time granted whose slack is not over. Those whose
+// slack is over bind nobody any more and are forgotten: else a cluster made
+// faster would find failures slowly until its voters are restarted.
+func (p *peer) longest(now time.Duration) time.Duration {
+	p.granted = slices.DeleteFunc(p.granted, func(g granted) bool { return now >= g.at+fsm.Slack(g.ttl) })
+	var ttl time.Duration
+	for _, g := range p.granted {
+		ttl = max(ttl, g.ttl)
+	}
+	return ttl
+}
+
+// silentSince is since when nothing was heard of the epoch that the log shows.
+func (p *peer) silentSince() time.Duration { return max(p.heard, p.shownFrom) }
