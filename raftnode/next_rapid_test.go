@@ -1,0 +1,122 @@
+package raftnode
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+func TestNextMoreMovesThanOneCommandCarries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("12,588 items")
+	}
+	spec := specOf("n1", "n2", "n3")
+	ip := spec.Systems["ip"]
+	ip.Items = nil
+	for i := range 3*fsm.MaxMoves + 300 {
+		ip.Items = append(ip.Items, fsm.Item{ID: fsm.ItemID(fmt.Sprintf("%06d", i))})
+	}
+	ip.Delay = time.Hour
+	spec.Systems["ip"] = ip
+	h := &quick{history{t: t, state: fsm.New()}}
+	h.voters("n1", "n2", "n3")
+	h.apply(fsm.SetSpec{Cluster: "c", Spec: spec})
+	for _, n := range []fsm.MemberID{"n1", "n2", "n3"} {
+		h.register(n, "b")
+	}
+	a := &Agenda{}
+	for {
+		cmd, _ := Next(a, Look{State: h.state, Now: time.Second})
+		if cmd == nil {
+			break
+		}
+		h.apply(cmd)
+	}
+	downs, later := 0, 0
+	for {
+		cmd, _ := Next(a, Look{State: h.state, Now: 2 * time.Second, Downs: []fsm.Down{h.down("n1")}})
+		if cmd == nil {
+			break
+		}
+		switch c := cmd.(type) {
+		case fsm.Down:
+			downs++
+			if len(c.Moves) != fsm.MaxMoves {
+				t.Errorf("Down has %d moves", len(c.Moves))
+			}
+		case fsm.Assign:
+			later += len(c.Moves)
+		}
+		h.apply(cmd)
+	}
+	if downs != 1 || later != 100 {
+		t.Errorf("%d downs, %d moves later", downs, later)
+	}
+	for s := range h.state.Slots() {
+		if s.Owner == "n1" || s.Owner == "" {
+			t.Fatalf("%v is with %q", s.Key, s.Owner)
+		}
+	}
+}
+
+// quick leaves the check after each step out: it takes too long on many items.
+type quick struct{ history }
+
+func (h *quick) apply(c fsm.Command) {
+	h.at++
+	next, res, err := h.state.Apply(h.at, fsm.Encode(c))
+	if err != nil || !res.Applied {
+		h.t.Fatalf("apply %T: %+v, %v", c, res, err)
+	}
+	h.state = next
+}
+
+// Whatever happens to the members, a leader comes to rest, and then every item
+// is with a member that is up if there is one.
+func TestNextComesToRest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := working(t, func(s *fsm.Spec) {
+			ip := s.Systems["ip"]
+			ip.Delay = time.Duration(rapid.IntRange(0, 2).Draw(t, "delay")) * 100 * time.Millisecond
+			if rapid.Bool().Draw(t, "at most one") {
+				ip.Guarantee = fsm.AtMostOne
+			}
+			s.Systems["ip"] = ip
+		})
+		names := []fsm.MemberID{"n1", "n2", "n3"}
+		a, now := &Agenda{}, time.Second
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			now += time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond
+			name := rapid.SampledFrom(names).Draw(t, "member")
+			m, _ := h.state.Member(name)
+			switch rapid.IntRange(0, 4).Draw(t, "event") {
+			case 0:
+				h.register(name, "b")
+			case 1:
+				h.settle(a, now, name)
+			case 2:
+				h.apply(fsm.Leave{Member: name, Epoch: m.Epoch})
+			case 3:
+				a = &Agenda{} // another leader
+			case 4:
+				h.settle(a, now)
+			}
+		}
+		h.settle(a, now)
+		h.settle(a, now+time.Hour) // twice: delays begin at the first look
+		h.settle(a, now+2*time.Hour)
+		usable := false
+		for _, n := range names {
+			usable = usable || inService(h.state, n)
+		}
+		for s := range h.state.Slots() {
+			if usable && !inService(h.state, s.Owner) {
+				t.Fatalf("%v rests with %q, which is not in service", s.Key, s.Owner)
+			}
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package raftnode
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Stage is how far this node has come.
+type Stage string
+
+// The stages.
+const (
+	StageStarting Stage = "starting"  // Raft is not up yet
+	StageFounding Stage = "founding"  // this node founds, once enough others are there
+	StageWaiting  Stage = "waiting"   // for the founder
+	StageJoining  Stage = "joining"   // for the leader to take it in
+	StageNoLeader Stage = "no-leader" // a voter without a leader
+	StageRunning  Stage = "running"
+	StageRemoved  Stage = "removed" // the log has removed it
+)
+
+// Phase says in words where this node stands and what it knows of the others.
+type Phase struct {
+	Stage   Stage
+	Words   string
+	Hint    string    // what to do; "" when nothing
+	Removed fsm.Index // the index of the list without this node; 0: none, or not known
+	Peers   []Finding // by name
+}
+
+// Phase is for `status` and STATUS=.
+func (n *Node) Phase() Phase {
+	p := Phase{Peers: n.met.all()}
+	v := n.machine.view()
+	r := n.raft.Load()
+	leader, _ := n.leader()
+	switch {
+	case r == nil || r.State() == raft.Shutdown:
+		p.Stage, p.Words = StageStarting, "Raft is not running"
+	case n.empty():
+		n.newPhase(&p)
+	case n.wasRemoved(r):
+		removedPhase(&p, n.self, v.state.Voters())
+	case v.state.Voters().Has(n.self):
+		n.votingPhase(&p, leader)
+	default:
+		p.Stage = StageJoining
+		p.Words = "this server has no vote yet: its log catches up"
+		if leader == "" {
+			p.Words = "this server waits for a leader"
+		}
+	}
+	return p
+}
+
+// wasRemoved reports whether the newest list in this node's log is without it,
+// with a vote or without.
+func (n *Node) wasRemoved(r *raft.Raft) bool {
+	servers := r.GetConfiguration().Configuration().Servers
+	return len(servers) > 0 && !slices.ContainsFunc(servers, func(s raft.Server) bool {
+		return fsm.VoterID(s.ID) == n.self
+	})
+}
+
+// removedPhase names the index only if it is known: a leader stops sending to a
+// server as soon as that one has the entry that removes it, committed or not.
+func removedPhase(p *Phase, self fsm.VoterID, list fsm.Voters) {
+	p.Stage, p.Words = StageRemoved, "this server was removed from the cluster"
+	if !list.Has(self) {
+		p.Removed = list.Index
+		p.Words = fmt.Sprintf("this server was removed from the cluster at index %d", p.Removed)
+	}
+}
+
+func (n *Node) votingPhase(p *Phase, leader fsm.VoterID) {
+	switch leader {
+	case "":
+		p.Stage, p.Words = StageNoLeader, "there is no leader: fewer than a majority of the voters reach each other"
+		if names := troubled(p.Peers); names != "" {
+			p.Hint = "see " + names
+		}
+	case n.self:
+		p.Stage, p.Words = StageRunning, "this server leads"
+	default:
+		p.Stage, p.Words = StageRunning, fmt.Sprintf("%s leads", leader.Member())
+	}
+}
+
+// newPhase is that of a node with an empty data directory.
+func (n *Node) newPhase(p *Phase) {
+	voters := votersIn(n.cfg.Seed)
+	full, ready := "", 1
+	for _, f := range p.Peers {
+		switch {
+		case f.Hello == nil:
+		case !f.Hello.Empty || f.Hello.Cluster != "":
+			full = string(f.Name)
+		case f.Trouble == TroubleNone:
+			ready++
+		}
+	}
+	switch {
+	case full != "":
+		p.Stage = StageJoining
+		p.Words = fmt.Sprintf("the cluster exists already (%s has its data): waiting for its leader to take this server in", full)
+	case len(voters) > 0 && voters[0] == n.cfg.Self:
+		p.Stage = StageFounding
+		p.Words = fmt.Sprintf("this server founds the cluster as soon as %d of the %d servers are there with empty data directories and the same list of servers (now: %d)",
+			len(voters)/2+1, len(voters), ready)
+	case len(voters) > 0:
+		p.Stage = StageWaiting
+		p.Words = fmt.Sprintf("waiting for %s, the first voter by name, which founds the cluster", voters[0])
+		p.Hint = fmt.Sprintf("start %s", voters[0])
+	}
+	if names := troubled(p.Peers); names != "" {
+		p.Hint = "see " + names
+	}
+}
+
+// troubled names the peers that something is wrong with.
+func troubled(peers []Finding) string {
+	var names []string
+	for _, f := range peers {
+		if f.Trouble != TroubleNone {
+			names = append(names, string(f.Name))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+const never = -time.Millisecond
+
+// Age is for how long this node has not known itself up to date: since it last
+// heard a leader, 0 on the leader itself. Never is minus one millisecond.
+func (n *Node) Age() time.Duration {
+	r := n.raft.Load()
+	switch {
+	case r == nil:
+		return never
+	case r.State() == raft.Leader:
+		return 0
+	}
+	last := r.LastContact()
+	if leader, _ := n.leader(); last.IsZero() || leader == "" && n.machine.view().index == 0 {
+		return never
+	}
+	return time.Since(last)
+}

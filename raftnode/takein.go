@@ -1,0 +1,229 @@
+package raftnode
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// How often the leader looks after servers that have no vote yet.
+const (
+	takeInEager = 50 * time.Millisecond // one is catching up
+	takeInCalm  = 500 * time.Millisecond
+	takeInIdle  = 5 * time.Second // all have their vote; a greeting wakes it sooner
+)
+
+// caughtUp is how many entries behind the leader a server may be when it gets
+// its vote: what is on its way at one moment, not a log to be replayed.
+const caughtUp = 64
+
+// takeIn brings the servers of the configuration into Raft, one change at a
+// time, for as long as this node leads.
+func (n *Node) takeIn(ctx context.Context, r *raft.Raft) {
+	for {
+		v := n.machine.view()
+		wait := takeInIdle
+		if v.state.Spec().Version != 0 {
+			wait = n.takeInStep(ctx, r)
+		}
+		if wait == 0 {
+			continue
+		}
+		if !pause(ctx, wait, n.wakeTakeIn, n.specSet(v), nil) {
+			return
+		}
+	}
+}
+
+// specSet fires with the next State while there is no Spec yet.
+func (n *Node) specSet(v view) <-chan struct{} {
+	if v.state.Spec().Version != 0 {
+		return nil
+	}
+	return n.machine.after(v.index)
+}
+
+// takeInStep makes at most one change; it answers with how long to wait, 0 for
+// not at all.
+func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
+	conf := r.GetConfiguration().Configuration()
+	strangers := missing(*n.machine.view().state.Spec(), conf, n.self, n.met.instances())
+	if len(strangers) == 0 {
+		return takeInIdle
+	}
+	met := n.greetAll(ctx, strangers)
+	if ctx.Err() != nil {
+		return takeInIdle
+	}
+	v := n.machine.view()
+	c, ok := nextChange(newcomers{
+		state: v.state, index: v.index, conf: conf, self: n.self, met: met,
+		mayChange: n.deps.Detector.MayChangeVoters(),
+	})
+	if !ok {
+		if c.catchingUp {
+			return takeInEager
+		}
+		return takeInCalm
+	}
+	if err := n.change(ctx, r, c); err != nil {
+		if ctx.Err() == nil {
+			n.log.Warn().Err(err).Str("server", string(c.id)).Msg("cannot change the voters")
+		}
+		return takeInCalm
+	}
+	return 0
+}
+
+// change carries one change out and waits until it is committed.
+func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange) error {
+	e := n.log.Info()
+	if c.kind == removeOld {
+		e = n.log.Warn()
+	}
+	e.Str("server", string(c.id)).Str("addr", string(c.addr)).Msg(c.words)
+	_, err := await(ctx, n, func() (struct{}, error) {
+		var f raft.IndexFuture
+		switch c.kind {
+		case removeOld:
+			f = r.RemoveServer(c.id, 0, enqueueWait)
+		case addLearner:
+			f = r.AddNonvoter(c.id, c.addr, 0, enqueueWait)
+		case giveVote:
+			f = r.AddVoter(c.id, c.addr, 0, enqueueWait)
+		}
+		return struct{}{}, f.Error()
+	})
+	if err == nil {
+		n.committed()
+		wake(n.nudges)
+		n.read()
+	}
+	return err
+}
+
+// changeKind is one of the three steps of taking a server in.
+type changeKind int
+
+const (
+	removeOld changeKind = iota + 1
+	addLearner
+	giveVote
+)
+
+// confChange is one change of Raft's configuration.
+type confChange struct {
+	kind       changeKind
+	id         raft.ServerID
+	addr       raft.ServerAddress
+	words      string
+	catchingUp bool // no change: somebody needs a moment only
+}
+
+// missing are the servers without a vote under the instance they last said
+// they were; all others are left alone.
+func missing(spec fsm.Spec, conf raft.Configuration, self fsm.VoterID, said map[fsm.MemberID]string) []fsm.Server {
+	var out []fsm.Server
+	for _, name := range votersIn(spec) {
+		if name == self.Member() {
+			continue
+		}
+		have := serverOf(conf, name)
+		known := said[name]
+		if have != nil && have.Suffrage == raft.Voter && (known == "" || have.ID == raft.ServerID(fsm.NewVoterID(name, known))) {
+			continue
+		}
+		s := spec.Servers[name]
+		s.Name = name
+		out = append(out, s)
+	}
+	return out
+}
+
+// serverOf is a member's entry in Raft's configuration, under any instance.
+func serverOf(conf raft.Configuration, name fsm.MemberID) *raft.Server {
+	i := slices.IndexFunc(conf.Servers, func(s raft.Server) bool { return fsm.VoterID(s.ID).Member() == name })
+	if i < 0 {
+		return nil
+	}
+	return &conf.Servers[i]
+}
+
+// newcomers is what nextChange decides from.
+type newcomers struct {
+	state     *fsm.State
+	index     fsm.Index
+	conf      raft.Configuration
+	self      fsm.VoterID
+	met       map[fsm.MemberID]Finding // one round of greetings
+	mayChange bool
+}
+
+// nextChange is the one change of Raft's configuration to be made now, if any.
+// Votes come first: who has caught up must not wait for who has not.
+func nextChange(w newcomers) (confChange, bool) {
+	free := !dealt(w.state) // founding: nothing is held yet, so no spacing (L7)
+	pace := confChange{}
+	var later *confChange
+	for _, name := range votersIn(*w.state.Spec()) {
+		f, ok := w.met[name]
+		if !ok || f.Hello == nil || f.Trouble != TroubleNone {
+			continue
+		}
+		id := raft.ServerID(fsm.NewVoterID(name, f.Hello.Instance))
+		addr := Address(w.state.Spec().Servers[name].Addr, fsm.VoterID(id))
+		have := serverOf(w.conf, name)
+		switch {
+		case have == nil:
+			if later == nil && w.welcome(*f.Hello) {
+				later = &confChange{kind: addLearner, id: id, addr: addr, words: "taking a server in: its log comes first"}
+			}
+		case have.ID != id:
+			if (later == nil || later.kind != removeOld) && f.Hello.Empty && (have.Suffrage != raft.Voter || free || w.mayChange) {
+				later = &confChange{
+					kind: removeOld, id: have.ID, addr: have.Address,
+					words: fmt.Sprintf("%s has come back as another instance (%s) with an empty data directory: "+
+						"removing the old one, whose votes and log are lost, and taking the new one in", name, f.Hello.Instance),
+				}
+			}
+		case have.Suffrage != raft.Voter:
+			if w.ready(*f.Hello, free) {
+				return confChange{kind: giveVote, id: id, addr: addr, words: "this server has caught up: giving it its vote"}, true
+			}
+			pace.catchingUp = true
+		}
+	}
+	if later != nil {
+		return *later, true
+	}
+	return pace, false
+}
+
+// welcome reports whether a server that Raft does not know may be taken in: it
+// knows nothing, or this cluster's log, or only what a lost leader sent it.
+func (w newcomers) welcome(h Hello) bool {
+	switch h.Cluster {
+	case w.state.Cluster():
+		return true
+	case "":
+		return h.Empty || h.Applied == 0
+	default:
+		return false
+	}
+}
+
+// ready reports whether a server may get its vote (L7).
+func (w newcomers) ready(h Hello, free bool) bool {
+	if h.Applied+caughtUp < w.index || h.Cluster != w.state.Cluster() {
+		return false
+	}
+	if free {
+		return true
+	}
+	return w.mayChange && h.Hears && h.Running >= fsm.Slack(w.state.MaxTTL())
+}
