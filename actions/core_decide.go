@@ -1,0 +1,199 @@
+package actions
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// verdict is what a slot needs next.
+type verdict struct {
+	kind Kind // 0: nothing
+	at   time.Duration
+	job  fsm.Job // of a release: how to let go, and why
+	once bool    // a release that is not repeated when it fails
+}
+
+// may says whether the slot may be held here now, and if not why.
+func (c *Core) may(s *slot) (bool, string) {
+	j := s.want
+	switch {
+	case j == nil:
+		return false, "no longer assigned here"
+	case c.mode == stopAll || c.mode == stopMost && j.AtMostOne:
+		return false, "this member stops"
+	case !j.AtMostOne:
+		return true, ""
+	case !c.lease:
+		return false, "no lease"
+	case !c.trusted():
+		return false, "the log is not read up to this epoch"
+	case len(j.Blocked) > 0:
+		return false, blockedBy(j.Blocked)
+	default:
+		return true, ""
+	}
+}
+
+// trusted says whether the slice was read at or past the process's own epoch.
+func (c *Core) trusted() bool { return c.epoch != 0 && c.at >= fsm.Index(c.epoch) }
+
+func blockedBy(entries []fsm.Entry) string {
+	var names []string
+	for _, e := range entries {
+		if n := string(e.Member); !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return "waits until released by " + strings.Join(names, ", ")
+}
+
+// decide says what a slot without an effect in flight needs. What needs no
+// effect it does itself: an item held on becomes held under the new token.
+func (c *Core) decide(s *slot) verdict {
+	may, why := c.may(s)
+	start := may && !s.want.Keep && c.mode == serving
+	switch s.state {
+	case held:
+		return c.decideHeld(s, may, start, why)
+	case spoiled:
+		// For an at-least-one item service comes first: if it cannot be brought
+		// down it is tried on top. An at-most-one item is withheld.
+		if start && !s.want.AtMostOne && s.downFails > 0 && s.acquireAt <= s.releaseAt {
+			return verdict{kind: Acquire, at: s.acquireAt}
+		}
+		switch {
+		case s.fails > 0:
+			why = "it failed to come up"
+		case why == "":
+			why = "it was interrupted"
+		}
+		return release(s.job, why, s.releaseAt)
+	case unknown:
+		if start {
+			return verdict{kind: Acquire, at: s.acquireAt}
+		}
+		return c.decideUnknown(s, may, why)
+	case down:
+		if start {
+			return verdict{kind: Acquire, at: s.acquireAt}
+		}
+	}
+	return verdict{}
+}
+
+func (c *Core) decideHeld(s *slot, may, start bool, why string) verdict {
+	changed := start && !sameDefinition(s.job, *s.want)
+	if may && !changed {
+		if !s.want.Keep && sameDefinition(s.job, *s.want) {
+			if s.job.Token != s.want.Token {
+				c.cfg.Note(s.key, s.want.Token, "held on under a new token")
+			}
+			s.adopt()
+		}
+		return verdict{}
+	}
+	if changed {
+		why = "its definition changed"
+	}
+	// An at-most-one item that had to go goes, whatever is decided before its
+	// turn comes: between two leases somebody else may have held it.
+	if s.job.AtMostOne {
+		s.state = spoiled
+	}
+	return release(s.job, why, 0)
+}
+
+// decideUnknown lets go of what a former process may have left here.
+func (c *Core) decideUnknown(s *slot, may bool, why string) verdict {
+	if s.want != nil {
+		if may || !c.inherited(s) {
+			return verdict{} // kept, or never held by anybody here
+		}
+		return release(*s.want, "left by a former process: "+why, s.releaseAt)
+	}
+	if n := len(s.owe); n > 0 && (s.owe[n-1].AtMostOne || c.trusted()) {
+		return release(s.owe[n-1].Job, "left by a former process", s.releaseAt)
+	}
+	if s.clean != nil && (s.clean.AtMostOne || c.trusted()) {
+		v := release(*s.clean, "cleaned at start", s.releaseAt)
+		v.once = true
+		return v
+	}
+	return verdict{}
+}
+
+// inherited says whether a wanted slot was given to a former process of this
+// member: what was assigned after the own registration nobody here held before,
+// unless an entry says so.
+func (c *Core) inherited(s *slot) bool {
+	return len(s.owe) > 0 || c.first == 0 || fsm.Epoch(s.want.Token) < c.first
+}
+
+func release(j fsm.Job, why string, at time.Duration) verdict {
+	j.Reason = why
+	return verdict{kind: Release, at: at, job: j}
+}
+
+// placeAll decides every slot anew and answers with the acquires to be ended.
+func (c *Core) placeAll(now time.Duration) (cancel []Effect) {
+	for i := range c.queues {
+		c.queues[i] = c.queues[i][:0]
+	}
+	clear(c.waiting)
+	for _, s := range c.order {
+		s.place = nowhere
+		if s.running == nil {
+			c.put(s, now)
+			continue
+		}
+		if s.running.Kind != Acquire || s.cancelled {
+			continue
+		}
+		// Another token is no reason while this member still owns the slot; nor
+		// is Keep: to end an `alive` that runs over an item left up is a gap.
+		may, _ := c.may(s)
+		if !may || !sameDefinition(s.running.Job, *s.want) {
+			s.cancelled = true
+			cancel = append(cancel, *s.running)
+		}
+	}
+	return cancel
+}
+
+// placeDue takes in the slots whose retry is due.
+func (c *Core) placeDue(now time.Duration) {
+	var due []*slot
+	for s, at := range c.waiting {
+		if at <= now {
+			due = append(due, s)
+		}
+	}
+	slices.SortFunc(due, func(a, b *slot) int { return a.key.Compare(b.key) })
+	for _, s := range due {
+		c.put(s, now)
+	}
+}
+
+// put sends a slot to where its next effect waits. Whatever changes a decision
+// puts the slot again, so that what waits there is still right when its turn
+// comes.
+func (c *Core) put(s *slot, now time.Duration) {
+	delete(c.waiting, s)
+	v := c.decide(s)
+	s.next, s.place = v, nowhere
+	switch {
+	case v.kind == 0:
+		return
+	case v.at > now:
+		c.waiting[s] = v.at
+		return
+	case v.kind == Release:
+		s.place = queueRelease
+	default:
+		s.place = queueAcquire
+	}
+	c.queues[s.place] = append(c.queues[s.place], s)
+}

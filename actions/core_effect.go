@@ -1,0 +1,143 @@
+package actions
+
+import (
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// startReleases starts what is to go, up to the limit. Acquires in flight do
+// not count: a lost lease must not wait for hooks that hang.
+func (c *Core) startReleases(start []Effect) []Effect {
+	q := c.queues[queueRelease]
+	for len(q) > 0 && c.releases < c.cfg.MaxParallel {
+		s := q[0]
+		q = q[1:]
+		c.releases++
+		start = append(start, c.begin(s, Release, s.next.job))
+	}
+	c.queues[queueRelease] = q
+	return start
+}
+
+// startAcquires starts what is to come, as far as the limit allows. Releases in
+// flight count: while one waits for a place, no acquire starts before it.
+func (c *Core) startAcquires(start []Effect) []Effect {
+	var later []*slot
+	q := c.queues[queueAcquire]
+	for len(q) > 0 && len(c.running) < c.cfg.MaxParallel {
+		s := q[0]
+		q = q[1:]
+		if c.rankInTheWay(s) {
+			later = append(later, s)
+			continue
+		}
+		if s.state == down {
+			s.gone = max(s.gone, before(s.want.Token))
+		}
+		s.tried = s.want.Token
+		start = append(start, c.begin(s, Acquire, *s.want))
+	}
+	c.queues[queueAcquire] = append(later, q...)
+	return start
+}
+
+// rankInTheWay says whether another rank of the same item is still up, or on
+// its way, on this machine: its hooks name the item alone, so that its `down`
+// must have ended first.
+func (c *Core) rankInTheWay(s *slot) bool {
+	i, _ := slices.BinarySearchFunc(c.order, fsm.Key{System: s.key.System, Item: s.key.Item, Rank: minRank},
+		func(o *slot, k fsm.Key) int { return o.key.Compare(k) })
+	for ; i < len(c.order) && c.order[i].key.System == s.key.System && c.order[i].key.Item == s.key.Item; i++ {
+		o := c.order[i]
+		if o == s {
+			continue
+		}
+		if o.running != nil || o.state == held || o.state == spoiled || o.place == queueRelease {
+			return true
+		}
+	}
+	return false
+}
+
+const minRank = -1 << 31
+
+// begin records that something is being done: from here on it may be up.
+func (c *Core) begin(s *slot, kind Kind, job fsm.Job) Effect {
+	c.lastID++
+	s.job, s.place = job, nowhere
+	s.state = spoiled
+	s.cancelled = false
+	s.running = &Effect{ID: c.lastID, Kind: kind, Job: job}
+	c.running = append(c.running, s)
+	return *s.running
+}
+
+// Done takes in how an effect ended; every effect of Step ends here once.
+func (c *Core) Done(now time.Duration, e Effect, err error) {
+	s := c.slots[e.Job.Key]
+	if s == nil || s.running == nil || s.running.ID != e.ID {
+		return
+	}
+	s.running = nil
+	c.running = slices.DeleteFunc(c.running, func(o *slot) bool { return o == s })
+	if e.Kind == Release {
+		c.releases--
+		c.released(s, now, e, err)
+	} else {
+		c.acquired(s, now, e, err)
+	}
+	s.since = now
+	c.put(s, now)
+}
+
+func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
+	s.releaseAt, s.downFails = 0, 0
+	switch {
+	case s.cancelled: // it may have ended either way: down follows
+		s.cancelled, s.state = false, spoiled
+	case err != nil:
+		s.state, s.err = spoiled, err.Error()
+		s.fails++
+		s.acquireAt = now + c.pause(s.fails, c.cfg.Attempts)
+	default:
+		s.state = held
+		s.fails, s.acquireAt, s.err = 0, 0, ""
+		s.gone = max(s.gone, before(e.Job.Token))
+	}
+}
+
+func (c *Core) released(s *slot, now time.Duration, e Effect, err error) {
+	switch {
+	case err == nil:
+		s.state = down
+		s.downFails, s.releaseAt, s.clean = 0, 0, nil
+		if s.fails == 0 {
+			s.err = ""
+		}
+		s.let = e.Job.Token
+	case s.next.once: // perhaps nothing was up: what is assigned later is tried all the same
+		s.state, s.clean, s.err = unknown, nil, err.Error()
+	default:
+		s.state, s.err = spoiled, err.Error()
+		s.downFails++
+		s.releaseAt = now + c.pause(s.downFails, 0)
+		if s.downFails == 1 && e.Job.AtMostOne {
+			c.cfg.Note(s.key, e.Job.Token, "withheld until it is released")
+		}
+	}
+}
+
+// pause is how long to wait after the n-th failure in a row: RetryFirst, twice
+// that and so on, and RetryMax from the given number of attempts on.
+func (c *Core) pause(n, attempts int) time.Duration {
+	if attempts > 0 && n >= attempts {
+		return c.cfg.RetryMax
+	}
+	d := c.cfg.RetryFirst
+	for ; n > 1 && d < c.cfg.RetryMax; n-- {
+		d *= 2
+	}
+	return min(d, c.cfg.RetryMax)
+}

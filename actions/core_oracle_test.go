@@ -1,0 +1,238 @@
+package actions
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// oracle stands between a Core and its inputs and knows, in the dumbest way,
+// what may be up on the machine. It finds whatever a Core may never do.
+type oracle struct {
+	*Core
+	rule  Rule
+	slice fsm.Slice
+	lease bool
+	now   time.Duration
+	mode  mode
+	epoch fsm.Epoch // the first one
+
+	item   map[fsm.Key]*thing
+	flight []Effect
+	wrong  []string
+}
+
+// thing is one item on the machine.
+type thing struct {
+	maybe bool // may be up
+	known bool // `down` has succeeded since anything was done
+	up    bool // is up
+	// floor is the lowest token that what may be up counts under; 0: any.
+	floor  fsm.Token
+	job    fsm.Job
+	lapsed bool // at-most-one: it had to go since it was acquired
+}
+
+func newOracle(cfg CoreConfig) *oracle {
+	return &oracle{Core: NewCore(cfg), rule: cfg.Without, item: map[fsm.Key]*thing{}}
+}
+
+func (o *oracle) fail(format string, args ...any) {
+	o.wrong = append(o.wrong, fmt.Sprintf(format, args...))
+}
+
+// thing is what may be up: at first anything a former process held.
+func (o *oracle) thing(k fsm.Key) *thing {
+	t := o.item[k]
+	if t == nil {
+		t = &thing{maybe: true}
+		o.item[k] = t
+	}
+	return t
+}
+
+func (o *oracle) wanted(k fsm.Key) *fsm.Job {
+	for i := range o.slice.Want {
+		if o.slice.Want[i].Key == k {
+			return &o.slice.Want[i]
+		}
+	}
+	return nil
+}
+
+// mayHold is L3, word by word.
+func (o *oracle) mayHold(j *fsm.Job) bool {
+	if j == nil || o.mode == stopAll || o.mode == stopMost && j.AtMostOne {
+		return false
+	}
+	return !j.AtMostOne ||
+		o.lease && o.slice.Epoch != 0 && o.slice.At >= fsm.Index(o.slice.Epoch) && len(j.Blocked) == 0
+}
+
+func (o *oracle) Set(sl fsm.Slice) {
+	if o.Core.Set(sl) {
+		o.slice = sl
+		if o.epoch == 0 {
+			o.epoch = sl.Epoch
+		}
+	}
+}
+
+func (o *oracle) Stop(all bool) {
+	o.Core.Stop(all)
+	o.mode = stopMost
+	if all {
+		o.mode = stopAll
+	}
+}
+
+func (o *oracle) Step(lease bool) (start, cancel []Effect, next time.Duration) {
+	o.lease = lease
+	for _, t := range o.item {
+		t.lapsed = t.lapsed || t.up && t.job.AtMostOne && !o.mayHold(o.wanted(t.job.Key))
+	}
+	start, cancel, next = o.Core.Step(o.now, lease)
+	if next <= o.now {
+		o.fail("next wake %v is not after now %v", next, o.now)
+	}
+	for i, e := range start {
+		o.started(e, start[i+1:])
+	}
+	for _, e := range cancel {
+		j := o.wanted(e.Job.Key)
+		if e.Kind != Acquire || o.mayHold(j) && sameDefinition(*j, e.Job) {
+			o.fail("%v of %v cancelled although wanted", e.Kind, e.Job.Key)
+		}
+	}
+	for _, e := range o.flight {
+		if e.Kind == Acquire && !o.mayHold(o.wanted(e.Job.Key)) && !o.slots[e.Job.Key].cancelled {
+			o.fail("acquire of %v runs on although nobody wants it", e.Job.Key)
+		}
+	}
+	o.adopt()
+	o.truthful()
+	return start, cancel, next
+}
+
+// adopt is what a newer decision makes of what is up, with no effect at all.
+func (o *oracle) adopt() {
+	for k, t := range o.item {
+		if j := o.wanted(k); t.up && !t.lapsed && !jobKeep(j) && o.mayHold(j) && sameDefinition(t.job, *j) {
+			t.floor = max(t.floor, j.Token)
+		}
+	}
+}
+
+func (o *oracle) started(e Effect, rest []Effect) {
+	k := e.Job.Key
+	for _, f := range o.flight {
+		if f.Job.Key == k {
+			o.fail("two effects of %v", k)
+		}
+	}
+	o.flight = append(o.flight, e)
+	t, j := o.thing(k), o.wanted(k)
+	if e.Kind == Release {
+		if t.up && !t.lapsed && o.mayHold(j) && (j.Keep || sameDefinition(t.job, *j)) {
+			o.fail("%v released although it may be held", k)
+		}
+		t.up = false
+		return
+	}
+	switch {
+	case o.mode != serving:
+		o.fail("acquire of %v while stopping", k)
+	case j == nil || j.Keep || !o.mayHold(j):
+		o.fail("acquire of %v, which nobody allows", k)
+	case t.up:
+		o.fail("acquire of %v, which is up", k)
+	}
+	for _, r := range rest {
+		if r.Kind == Release && r.Job.AtMostOne && e.Job.AtMostOne {
+			o.fail("acquire of %v before release of %v", k, r.Job.Key)
+		}
+	}
+	for other, x := range o.item {
+		if e.Job.AtMostOne && x.up && x.job.AtMostOne && !o.mayHold(o.wanted(other)) {
+			o.fail("acquire of %v while %v is still to be released", k, other)
+		}
+		if other != k && other.System == k.System && other.Item == k.Item && (x.up || o.inFlight(other)) {
+			o.fail("acquire of %v while rank %d is up", k, other.Rank)
+		}
+	}
+	if !t.maybe {
+		t.floor = e.Job.Token
+	}
+	t.maybe, t.known, t.job, t.lapsed = true, false, e.Job, false
+}
+
+func (o *oracle) inFlight(k fsm.Key) bool {
+	return slices.ContainsFunc(o.flight, func(e Effect) bool { return e.Job.Key == k })
+}
+
+// end ends the effect in flight of a key.
+func (o *oracle) end(k fsm.Key, err error) bool {
+	i := slices.IndexFunc(o.flight, func(e Effect) bool { return e.Job.Key == k })
+	if i < 0 {
+		return false
+	}
+	e := o.flight[i]
+	o.flight = slices.Delete(o.flight, i, i+1)
+	t := o.thing(k)
+	switch {
+	case err != nil:
+	case e.Kind == Release:
+		*t = thing{known: true}
+	case !o.slots[k].cancelled:
+		t.up, t.floor = true, max(t.floor, e.Job.Token)
+	}
+	o.Done(o.now, e, err)
+	o.adopt()
+	o.truthful()
+	return true
+}
+
+// truthful checks every word of the report.
+func (o *oracle) truthful() {
+	r := o.Report()
+	if r.Epoch != o.slice.Epoch {
+		o.fail("report of epoch %d, the slice's is %d", r.Epoch, o.slice.Epoch)
+	}
+	for _, c := range r.Acquired {
+		j, t := o.wanted(c.Key), o.thing(c.Key)
+		if j == nil || j.Keep || j.Token != c.Token || c.Epoch != o.slice.Epoch || !t.up {
+			o.fail("acquired %v@%d is not true", c.Key, c.Token)
+		}
+	}
+	for _, c := range append(r.Released, r.Swept...) {
+		t := o.thing(c.Key)
+		owed := slices.ContainsFunc(o.slice.Owe, func(w fsm.Owed) bool {
+			return w.Job.Key == c.Key && w.Token == c.Token && w.Epoch == c.Epoch && w.Member == c.Member
+		})
+		if !owed {
+			o.fail("released %v@%d, which the log does not show", c.Key, c.Token)
+		}
+		if t.maybe && c.Token >= t.floor {
+			o.fail("released %v@%d is not true", c.Key, c.Token)
+		}
+	}
+	for _, c := range r.Swept {
+		if c.Epoch >= o.epoch {
+			o.fail("swept %v of the own epoch %d", c.Key, c.Epoch)
+		}
+	}
+	for _, k := range o.Kept() {
+		if t := o.thing(k); !t.maybe && t.known {
+			o.fail("%v counts as kept and is down", k)
+		}
+	}
+	for k, t := range o.item {
+		if t.up && t.job.AtMostOne && !slices.Contains(o.Kept(), k) {
+			o.fail("%v is up and does not count as kept", k)
+		}
+	}
+}
+
+func jobKeep(j *fsm.Job) bool { return j == nil || j.Keep }

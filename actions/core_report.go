@@ -1,0 +1,209 @@
+package actions
+
+import (
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Report is the difference between what is true and what the slice says the log
+// knows; empty when there is none, or while this process has no epoch. It names
+// the slice's epoch; its At is left to the caller. What does not fit into one
+// command follows when the slice shows the first part.
+func (c *Core) Report() fsm.Report {
+	r := fsm.Report{Member: c.cfg.Self, Epoch: c.epoch}
+	if c.epoch == 0 {
+		return r
+	}
+	for _, s := range c.order {
+		if len(r.Acquired)+len(r.Released)+len(r.Swept)+len(r.Failed) >= fsm.MaxMoves {
+			break
+		}
+		if c.holdsUnreported(s) {
+			r.Acquired = append(r.Acquired, fsm.Claim{Key: s.key, Member: c.cfg.Self, Epoch: c.epoch, Token: s.want.Token})
+		}
+		if c.failedUnreported(s) {
+			r.Failed = append(r.Failed, fsm.Failure{Key: s.key, Token: s.want.Token, Err: s.err})
+		}
+		for _, o := range s.owe {
+			claim := fsm.Claim{Key: s.key, Member: o.Member, Epoch: o.Epoch, Token: o.Token}
+			switch {
+			case !c.letGo(s, o.Token):
+			case o.Epoch >= c.first:
+				r.Released = append(r.Released, claim)
+			case c.leased: // a sweep counts from the process's first lease on
+				r.Swept = append(r.Swept, claim)
+			}
+		}
+		if c.without.has(RuleLogShown) && s.state == down && s.let != 0 {
+			r.Released = append(r.Released, fsm.Claim{Key: s.key, Member: c.cfg.Self, Epoch: c.epoch, Token: s.let})
+		}
+	}
+	return r
+}
+
+func empty(r fsm.Report) bool {
+	return len(r.Acquired)+len(r.Released)+len(r.Swept)+len(r.Failed) == 0
+}
+
+// holdsUnreported says whether the slot is held as wanted and the log does not
+// show it in this epoch. Replicated items have no slot in the log.
+func (c *Core) holdsUnreported(s *slot) bool {
+	if s.want == nil || s.want.Keep || s.want.Reported || s.want.Token == 0 {
+		return false
+	}
+	may, _ := c.may(s)
+	if c.without.has(RuleAliveFirst) {
+		return may
+	}
+	return may && s.state == held && s.job.Token == s.want.Token
+}
+
+// failedUnreported says whether the attempts are used up and the log does not
+// know of it.
+func (c *Core) failedUnreported(s *slot) bool {
+	return s.want != nil && !s.want.Keep && !s.want.Failed && s.want.Token != 0 &&
+		s.fails >= c.cfg.Attempts && s.tried == s.want.Token
+}
+
+func (c *Core) letGo(s *slot, t fsm.Token) bool {
+	return s.letGo(t) || c.without.has(RuleDownFirst) ||
+		c.without.has(RuleFailedKeeps) && s.fails+s.downFails > 0
+}
+
+// Held are the jobs that are held now, by key, each with the token it is held
+// under.
+func (c *Core) Held() []fsm.Job {
+	var jobs []fsm.Job
+	for _, s := range c.order {
+		if s.state == held {
+			jobs = append(jobs, s.job)
+		}
+	}
+	return jobs
+}
+
+// Kept are the at-most-one items that are not known to be released, by key:
+// also those that a former process may have left here. It is complete for the
+// epoch of the newest slice, which a goodbye must therefore name.
+func (c *Core) Kept() []fsm.Key {
+	var keys []fsm.Key
+	for _, s := range c.order {
+		if c.mayBeUp(s, true) {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
+}
+
+// mayBeUp says whether the item may be up on this machine; with atMostOne set
+// only if it counts as at-most-one.
+func (c *Core) mayBeUp(s *slot, atMostOne bool) bool {
+	if (s.state == held || s.state == spoiled) && (s.job.AtMostOne || !atMostOne) {
+		return true
+	}
+	for _, o := range s.owe {
+		if (o.AtMostOne || !atMostOne) && !s.letGo(o.Token) {
+			return true
+		}
+	}
+	return s.state == unknown && s.want != nil && (s.want.AtMostOne || !atMostOne) && c.inherited(s)
+}
+
+// left names what may still be up of all that Stop lets go of.
+func (c *Core) left(all bool) []string {
+	var names []string
+	for _, s := range c.order {
+		if c.mayBeUp(s, !all) {
+			name := string(s.key.System) + "/" + string(s.key.Item)
+			if s.err != "" {
+				name += " (" + s.err + ")"
+			}
+			names = append(names, name)
+		}
+	}
+	return slices.Compact(names)
+}
+
+// Phase says in one word what a slot is at.
+type Phase string
+
+// The phases.
+const (
+	PhaseAcquiring Phase = "acquiring"
+	PhaseHeld      Phase = "held"
+	PhaseReleasing Phase = "releasing" // or about to be
+	PhaseFailed    Phase = "failed"    // not brought down, or not up, after trying; tried again
+	PhaseWaiting   Phase = "waiting"   // wanted, and not allowed or not tried yet
+	PhaseReleased  Phase = "released"  // not wanted, and not up
+)
+
+// SlotStatus is what is true of one slot on this member, for people.
+type SlotStatus struct {
+	fsm.Key
+	Phase     Phase
+	Token     fsm.Token // under which it is held, else wanted
+	AtMostOne bool
+	Wanted    bool
+	Withheld  bool          // at-most-one, and its `down` has failed
+	Why       string        // waiting: for what
+	Err       string        // of the last effect that failed
+	Fails     int           // attempts that failed in a row
+	Since     time.Duration // when its last effect ended, by the caller's clock; 0: none did
+	Retry     time.Duration // when it is tried again; 0: no retry is due
+}
+
+// Status is what is true of every slot that is wanted, up or owed, by key.
+func (c *Core) Status() []SlotStatus {
+	var all []SlotStatus
+	for _, s := range c.order {
+		if s.want != nil || s.owe != nil || s.running != nil || c.mayBeUp(s, false) {
+			all = append(all, c.status(s))
+		}
+	}
+	return all
+}
+
+func (c *Core) status(s *slot) SlotStatus {
+	st := SlotStatus{
+		Key: s.key, Token: s.job.Token, AtMostOne: s.job.AtMostOne, Err: s.err,
+		Fails: max(s.fails, s.downFails), Since: s.since, Retry: c.waiting[s],
+	}
+	may, why := false, ""
+	if s.want != nil {
+		st.AtMostOne, st.Wanted = s.want.AtMostOne, !s.want.Keep
+		if s.state != held {
+			st.Token = s.want.Token
+		}
+		may, why = c.may(s)
+	}
+	st.Withheld = s.state == spoiled && s.job.AtMostOne && s.downFails > 0
+	switch {
+	case s.running != nil && s.running.Kind == Acquire:
+		st.Phase = PhaseAcquiring
+	case s.running != nil:
+		st.Phase = PhaseReleasing
+	case s.state == held:
+		st.Phase = PhaseHeld
+	case s.fails+s.downFails > 0:
+		st.Phase = PhaseFailed
+	case s.state == spoiled:
+		st.Phase = PhaseReleasing
+	case s.want != nil && !s.want.Keep:
+		st.Phase = PhaseWaiting
+		switch {
+		case !may:
+			st.Why = why
+		case c.mode != serving:
+			st.Why = "this member stops"
+		default:
+			st.Why = "waits for its turn"
+		}
+	case s.state == down:
+		st.Phase = PhaseReleased
+	default:
+		st.Phase = PhaseReleasing
+	}
+	return st
+}

@@ -1,0 +1,86 @@
+package actions
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// truth is what is known of a slot on this machine. It belongs to the machine,
+// not to a token: there is one item, up or not.
+type truth uint8
+
+const (
+	unknown truth = iota // this process did nothing yet; a former one may have left it up
+	down                 // nothing is up: `down` succeeded and nothing was started since
+	held                 // `alive` succeeded and nothing was done since
+	spoiled              // something was started and has not ended well: it must go down
+)
+
+// slot is what is wanted of one key, what is true of it, and what is being done.
+type slot struct {
+	key   fsm.Key
+	want  *fsm.Job   // nil: the slice does not want it here
+	owe   []fsm.Owed // entries of this machine that the log still shows
+	clean *fsm.Job   // to be released once
+	state truth
+	job   fsm.Job // as it was last acquired or released: a release uses the same hooks
+	// gone: entries up to this token are let go of although something newer is
+	// up here, or on its way.
+	gone fsm.Token
+
+	running   *Effect
+	cancelled bool // running is an acquire that nobody wants any more
+	place     place
+	next      verdict // what place waits for
+
+	fails, downFails     int // in a row
+	acquireAt, releaseAt time.Duration
+	tried                fsm.Token // the token that fails belong to
+	err                  string    // of the last effect that failed
+	since                time.Duration
+	let                  fsm.Token // of the last release; used without RuleLogShown only
+}
+
+// place is where a slot waits for its next effect.
+type place uint8
+
+const (
+	nowhere place = iota
+	queueRelease
+	queueAcquire
+	queueCount
+)
+
+// renewed takes note of a new slice: another token is another decision, so what
+// failed under the last one is tried afresh.
+func (s *slot) renewed() {
+	slices.SortFunc(s.owe, func(a, b fsm.Owed) int { return cmp.Compare(a.Token, b.Token) })
+	if s.fails > 0 && (s.want == nil || s.want.Keep || s.want.Token != s.tried) {
+		s.fails, s.acquireAt = 0, 0
+	}
+}
+
+// adopt goes on holding under a newer decision, without a hook call: older
+// entries of this machine have become this one.
+func (s *slot) adopt() {
+	s.job = *s.want
+	s.gone = max(s.gone, before(s.job.Token))
+}
+
+// letGo says whether an entry may be reported as released: nothing is up here,
+// or what is up counts under a newer token.
+func (s *slot) letGo(t fsm.Token) bool { return s.state == down || t <= s.gone }
+
+// before is the largest token older than t; replicated items have none.
+func before(t fsm.Token) fsm.Token { return t - min(t, 1) }
+
+// sameDefinition says whether two jobs make the same thing true by the same
+// means: what was acquired by one may be held, and released, as the other.
+func sameDefinition(a, b fsm.Job) bool {
+	return a.Action == b.Action && a.Alive == b.Alive && a.Down == b.Down &&
+		bytes.Equal(a.Config, b.Config) && slices.Equal(a.Addrs, b.Addrs)
+}

@@ -1,0 +1,196 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Driver makes one item true on the machine, or untrue. Both calls are
+// idempotent, end soon after their context does, and may be made for different
+// slots at the same time. One that is also an io.Closer is closed at the end of
+// Run.
+type Driver interface {
+	Acquire(ctx context.Context, job fsm.Job) error
+	Release(ctx context.Context, job fsm.Job) error
+}
+
+const (
+	// MinInterval between two sendings of the same report: heartbeats may come
+	// every 10 ms, and a report is a command in the log.
+	MinInterval = 100 * time.Millisecond
+	// DefaultTimeout bounds an effect whose job names none.
+	DefaultTimeout = 30 * time.Second
+	// reportTimeout bounds one call of report, so that a leader that does not
+	// answer does not keep newer reports back.
+	reportTimeout = 5 * time.Second
+)
+
+// Config is what an Executor is made of.
+type Config struct {
+	Core     CoreConfig
+	Driver   Driver
+	Interval time.Duration        // between two sendings of the same report; at least MinInterval
+	Clock    func() time.Duration // this machine's monotonic clock, the lease's; nil: since New
+	Log      zerolog.Logger
+}
+
+// Executor makes the machine hold what it is told and reports what is true. It
+// is a Core with goroutines around it; its methods may be called from any.
+type Executor struct {
+	cfg  Config
+	wake chan struct{} // capacity 1: the loop looks again
+
+	inputs sync.Mutex // guards what Set and the others leave for the loop
+	slice  *fsm.Slice
+	lease  func() (time.Duration, bool)
+	clean  []fsm.Job
+
+	mu     sync.Mutex // guards the rest; taken before inputs
+	core   *Core
+	leased func() (time.Duration, bool) // the lease of the core's slice
+	cancel map[uint64]context.CancelCauseFunc
+	change chan struct{} // closed and replaced when the core may have changed
+}
+
+// errUnwanted ends an acquire that the newest decision does not want.
+var errUnwanted = errors.New("no longer wanted")
+
+// New makes an Executor; Run starts it.
+func New(cfg Config) *Executor {
+	if cfg.Interval < MinInterval {
+		cfg.Interval = MinInterval
+	}
+	if cfg.Clock == nil {
+		started := time.Now()
+		cfg.Clock = func() time.Duration { return time.Since(started) }
+	}
+	x := &Executor{
+		cfg: cfg, wake: make(chan struct{}, 1), change: make(chan struct{}),
+		cancel: map[uint64]context.CancelCauseFunc{},
+	}
+	if cfg.Core.Note == nil {
+		cfg.Core.Note = func(k fsm.Key, t fsm.Token, text string) {
+			x.cfg.Log.Info().Str("system", string(k.System)).Str("item", string(k.Item)).
+				Uint64("token", uint64(t)).Msg(text)
+		}
+	}
+	x.core = NewCore(cfg.Core)
+	return x
+}
+
+// Set takes the whole desired slice and the lease to hold it under; the newest
+// wins. It never blocks and keeps the slice, which nobody may change any more.
+// The lease is asked before each step; it must be that of the slice's epoch:
+// not running once another epoch has begun.
+func (x *Executor) Set(sl fsm.Slice, lease func() (left time.Duration, ok bool)) {
+	x.inputs.Lock()
+	x.slice, x.lease = &sl, lease
+	x.inputs.Unlock()
+	x.Wake()
+}
+
+// Clean asks for one release of each of these jobs unless it is wanted by then.
+func (x *Executor) Clean(jobs []fsm.Job) {
+	x.inputs.Lock()
+	x.clean = append(x.clean, jobs...)
+	x.inputs.Unlock()
+	x.Wake()
+}
+
+// Wake makes the executor look again: the lease may have begun or ended.
+func (x *Executor) Wake() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Kept are the at-most-one items not known to be released, see Core.Kept.
+func (x *Executor) Kept() []fsm.Key {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.takeInputs()
+	return x.core.Kept()
+}
+
+// Held are the jobs that are held now.
+func (x *Executor) Held() []fsm.Job {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.core.Held()
+}
+
+// Status is what is true of every slot that matters here.
+func (x *Executor) Status() []SlotStatus {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.takeInputs()
+	return x.core.Status()
+}
+
+// ReleaseAll lets go of every at-most-one item, and with atLeastOneToo of all
+// others, for good: nothing is acquired any more. It returns when all are
+// released, or with an error that names those that are not when ctx ends. Run
+// must be running.
+func (x *Executor) ReleaseAll(ctx context.Context, atLeastOneToo bool) error {
+	x.mu.Lock()
+	x.takeInputs()
+	x.core.Stop(atLeastOneToo)
+	x.mu.Unlock()
+	x.Wake()
+	for {
+		x.mu.Lock()
+		left, changed := x.core.left(atLeastOneToo), x.change
+		x.mu.Unlock()
+		if len(left) == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("release all: %w; not released: %s", context.Cause(ctx), strings.Join(left, ", "))
+		}
+	}
+}
+
+// Run works until ctx ends, then ends what is still in flight and returns when
+// all it started has ended. What is held stays held. Run is called once.
+//
+// report is called with what the log does not know, one call at a time: at each
+// change, and again each interval until the slice shows it. It returns an error
+// if the report did not reach the log.
+func (x *Executor) Run(ctx context.Context, report func(context.Context, fsm.Report) error) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { x.reporting(ctx, report) })
+	x.stepping(ctx, &wg)
+	wg.Wait()
+	if c, ok := x.cfg.Driver.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			return fmt.Errorf("close driver: %w", err)
+		}
+	}
+	return nil
+}
+
+// takeInputs hands the core what was left for it; x.mu is held.
+func (x *Executor) takeInputs() {
+	x.inputs.Lock()
+	slice, lease, clean := x.slice, x.lease, x.clean
+	x.slice, x.clean = nil, nil
+	x.inputs.Unlock()
+	if slice != nil && x.core.Set(*slice) {
+		x.leased = lease
+	}
+	if clean != nil {
+		x.core.Clean(clean)
+	}
+}

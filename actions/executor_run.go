@@ -1,0 +1,160 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// stepping is the loop that runs the core.
+func (x *Executor) stepping(ctx context.Context, wg *sync.WaitGroup) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-x.wake:
+		case <-timer.C:
+		}
+		if ctx.Err() != nil {
+			return // nothing is started any more
+		}
+		timer.Reset(x.step(ctx, wg))
+	}
+}
+
+// step runs the core once and answers with the time until it must run again.
+func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.takeInputs()
+	// The lease is read under the lock and nothing slow stands between it and
+	// the start: an effect never outlives the decision behind it.
+	now := x.cfg.Clock()
+	var left time.Duration
+	var ok bool
+	if x.leased != nil {
+		left, ok = x.leased()
+		ok = ok && left > 0
+	}
+	start, cancel, next := x.core.Step(now, ok)
+	for _, e := range cancel {
+		if end := x.cancel[e.ID]; end != nil {
+			x.log(e).Msg("cancelling the acquire: no longer wanted")
+			end(errUnwanted)
+		}
+	}
+	for _, e := range start {
+		x.begin(ctx, wg, e)
+	}
+	close(x.change)
+	x.change = make(chan struct{})
+
+	// The interval is the longest sleep: a lease that begins wakes nobody here.
+	wait := x.cfg.Interval
+	if next != Never {
+		wait = min(wait, next-now)
+	}
+	if ok {
+		wait = min(wait, left)
+	}
+	return max(wait, 0)
+}
+
+// begin starts one effect; x.mu is held.
+func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
+	do, limit, verb := x.cfg.Driver.Acquire, e.Job.StartTimeout, "acquiring"
+	if e.Kind == Release {
+		do, limit, verb = x.cfg.Driver.Release, e.Job.StopTimeout, "releasing"
+	}
+	if limit <= 0 {
+		limit = DefaultTimeout
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	x.cancel[e.ID] = end
+	x.log(e).Str("reason", e.Job.Reason).Msg(verb)
+	wg.Go(func() {
+		started := time.Now()
+		ctx, stop := context.WithTimeout(ctx, limit)
+		err := do(ctx, e.Job)
+		stop()
+		x.finish(e, err, time.Since(started))
+	})
+}
+
+// finish takes in how an effect ended.
+func (x *Executor) finish(e Effect, err error, took time.Duration) {
+	x.mu.Lock()
+	x.cancel[e.ID](nil)
+	delete(x.cancel, e.ID)
+	x.core.Done(x.cfg.Clock(), e, err)
+	x.mu.Unlock()
+	x.Wake()
+
+	past := map[Kind]string{Acquire: "acquired", Release: "released"}[e.Kind]
+	switch {
+	case err == nil:
+		x.log(e).Int64("ms", took.Milliseconds()).Msg(past)
+	case errors.Is(err, errUnwanted):
+		x.log(e).Int64("ms", took.Milliseconds()).Err(err).Msg("acquire cancelled")
+	default:
+		x.event(x.cfg.Log.Error(), e).Int64("ms", took.Milliseconds()).Err(err).Msg("failed to " + e.Kind.String())
+	}
+}
+
+func (x *Executor) log(e Effect) *zerolog.Event { return x.event(x.cfg.Log.Info(), e) }
+
+func (x *Executor) event(ev *zerolog.Event, e Effect) *zerolog.Event {
+	return ev.Str("system", string(e.Job.System)).Str("item", string(e.Job.Item)).
+		Uint64("token", uint64(e.Job.Token))
+}
+
+// reporting calls report at each change and each interval while the truth and
+// the log differ.
+func (x *Executor) reporting(ctx context.Context, report func(context.Context, fsm.Report) error) {
+	var last fsm.Report
+	var due time.Time // when last is to be sent again
+	failing := false
+	for ctx.Err() == nil {
+		x.mu.Lock()
+		r, changed := x.core.Report(), x.change
+		x.mu.Unlock()
+		var again <-chan time.Time
+		if !empty(r) {
+			if wait := time.Until(due); wait > 0 && reflect.DeepEqual(r, last) {
+				again = time.After(wait)
+			} else {
+				last, due = r, time.Now().Add(x.cfg.Interval)
+				failing = x.send(ctx, report, r, failing)
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+// send makes one call of report and answers whether it failed; only the first
+// failure in a row is logged, since the call is repeated each interval.
+func (x *Executor) send(ctx context.Context, report func(context.Context, fsm.Report) error, r fsm.Report, failing bool) bool {
+	ctx, stop := context.WithTimeout(ctx, reportTimeout)
+	defer stop()
+	err := report(ctx, r)
+	switch {
+	case err == nil && failing:
+		x.cfg.Log.Info().Msg("reports reach the log again")
+	case err != nil && !failing && ctx.Err() == nil:
+		x.cfg.Log.Warn().Err(err).Dur("interval", x.cfg.Interval).Msg("report not delivered; trying again each interval")
+	}
+	return err != nil
+}
