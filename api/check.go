@@ -1,0 +1,44 @@
+package api
+
+import "fmt"
+
+// The exit codes of `flip status --check` (a daemon that does not answer is 3).
+const (
+	CheckOK       = 0 // all owned and acquired, and a failover is possible
+	CheckDegraded = 1 // failover impossible, drift, or a failure remembered
+	CheckBroken   = 2 // an item without a holder, or no leader
+)
+
+// Check judges a status as a monitoring system would, with the reasons in
+// words, worst first.
+func (s Status) Check() (code int, reasons []string) {
+	var broken, degraded []string
+	if s.Cluster.Leader == "" {
+		broken = append(broken, "no leader")
+	}
+	for _, sys := range s.Systems {
+		switch {
+		case sys.Unheld > 0:
+			broken = append(broken, fmt.Sprintf("%s: %d of %d items without a holder", sys.Name, sys.Unheld, sys.Items))
+		case sys.Acquired < sys.Items:
+			degraded = append(degraded, fmt.Sprintf("%s: %d of %d items not yet acquired", sys.Name, sys.Items-sys.Acquired, sys.Items))
+		}
+	}
+	if !s.Cluster.Failover.Possible {
+		degraded = append(degraded, "failover impossible")
+	}
+	if n := len(s.Differences); n > 0 {
+		degraded = append(degraded, fmt.Sprintf("drift: the file differs from the cluster in %d places", n))
+	}
+	if n := len(s.Failures); n > 0 {
+		degraded = append(degraded, fmt.Sprintf("%d failures remembered", n))
+	}
+	switch {
+	case len(broken) > 0:
+		return CheckBroken, append(broken, degraded...)
+	case len(degraded) > 0:
+		return CheckDegraded, degraded
+	default:
+		return CheckOK, nil
+	}
+}

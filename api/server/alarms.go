@@ -1,0 +1,241 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+const noLeader = "there is no leader"
+
+// failover says whether the loss of any one member that runs would be noticed
+// and made good.
+func failover(st api.Status, spec *fsm.Spec) api.Failover {
+	var why []string
+	if st.Cluster.Leader == "" {
+		why = append(why, noLeader)
+	}
+	why = append(why, missingVotes(st)...)
+	for _, sys := range st.Systems {
+		if sys.Items == 0 || spec.Systems[sys.Name].Split == fsm.Replicate {
+			continue
+		}
+		if n := serving(st, sys); n < 2 {
+			why = append(why, fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n))
+		}
+		if spec.Systems[sys.Name].Guarantee == fsm.AtMostOne && spec.Systems[sys.Name].Action == fsm.ActionHooks {
+			why = append(why, fmt.Sprintf("system %s: at-most-one with hooks: after a crash its items wait for their dead holder's return", sys.Name))
+		}
+	}
+	return api.Failover{Possible: len(why) == 0, Why: why}
+}
+
+func serving(st api.Status, sys api.System) int {
+	n := 0
+	for _, m := range st.Members {
+		if m.State == api.MemberUp && slices.Contains(sys.Servers, m.Name) {
+			n++
+		}
+	}
+	return n
+}
+
+// missingVotes names the members whose loss nobody could decide on.
+func missingVotes(st api.Status) []string {
+	if len(st.Cluster.Voters) == 0 {
+		return []string{"the cluster has no voters yet"}
+	}
+	q, voting := st.Cluster.Quorum, 0
+	var absent []string
+	for _, m := range st.Members {
+		switch {
+		case m.Voter && up(m.State):
+			voting++
+		case m.Voter:
+			absent = append(absent, string(m.Name)+" is "+m.State)
+		}
+	}
+	// The member lost may itself be a voter: it does not vote on itself.
+	if voting-1 >= q.Votes {
+		return nil
+	}
+	why := fmt.Sprintf("a lost voter takes %d votes of others and %d would be there", q.Votes, max(voting-1, 0))
+	if len(absent) > 0 {
+		why += " (" + strings.Join(absent, ", ") + ")"
+	}
+	if q.Votes > q.Others {
+		why += ": add an arbiter, a server that lists no systems"
+	}
+	return []string{why}
+}
+
+// alarms says what is wrong and what to do about it, worst first.
+func alarms(st api.Status, s *fsm.State, l Local) []api.Alarm {
+	out := slices.Clone(l.Alarms)
+	out = append(out, clusterAlarms(st)...)
+	for _, m := range st.Members {
+		out = append(out, memberAlarms(st, m)...)
+	}
+	out = append(out, slotAlarms(s)...)
+	for _, f := range st.Failures {
+		out = append(out, api.Alarm{
+			Severity: api.Warning,
+			What:     fmt.Sprintf("a hook of %s/%s failed on %s: %s", f.System, f.Item, f.Member, f.Error),
+			Do:       fmt.Sprintf("look at the log of flip on %s; once mended, restart flip there to have the failure forgotten", f.Member),
+		})
+	}
+	if len(st.Differences) > 0 {
+		out = append(out, api.Alarm{
+			Severity: api.Warning,
+			What:     "this node's file differs from what the cluster has agreed, which holds: " + strings.Join(st.Differences, "; "),
+			Do:       "make the file the same as on the other nodes again",
+		})
+	}
+	slices.SortStableFunc(out, func(a, b api.Alarm) int { return rank(a.Severity) - rank(b.Severity) })
+	return out
+}
+
+func rank(severity string) int {
+	return slices.Index([]string{api.Critical, api.Warning, api.Note}, severity)
+}
+
+func clusterAlarms(st api.Status) []api.Alarm {
+	var out []api.Alarm
+	switch {
+	case st.Cluster.ID == "":
+		out = append(out, api.Alarm{
+			Severity: api.Critical, What: waiting("the cluster is not founded yet", st.Node.Waiting[:min(1, len(st.Node.Waiting))]), // the peers follow
+			Do: "start flip on the other servers of the file; a majority of its voters founds the cluster",
+		})
+	case st.Cluster.Leader == "":
+		out = append(out, api.Alarm{
+			Severity: api.Critical, What: "no leader: nothing can be moved until there is one",
+			Do: "bring a majority of the voters up and within reach of each other; the findings below say who is missing",
+		})
+	case !st.Node.Ready:
+		out = append(out, api.Alarm{
+			Severity: api.Note, What: waiting("this node is not ready yet", st.Node.Waiting),
+			Do: "nothing, if it does not last; restart no other node until it is",
+		})
+	}
+	if st.Cluster.ID != "" && st.Node.Epoch != 0 && !st.Node.Lease.Running && hasAtMostOne(st) {
+		out = append(out, api.Alarm{
+			Severity: api.Warning, What: "this node's lease has ended: it holds no at-most-one item",
+			Do: "see which voters it does not hear; the lease begins anew when a majority answers",
+		})
+	}
+	if st.Cluster.ID != "" {
+		for _, why := range st.Cluster.Failover.Why {
+			if why != noLeader { // that has an alarm of its own
+				out = append(out, api.Alarm{Severity: api.Warning, What: "failover impossible: " + why, Do: "see the members that are not up"})
+			}
+		}
+	}
+	return out
+}
+
+func waiting(what string, reasons []string) string {
+	if len(reasons) == 0 {
+		return what
+	}
+	return what + ": " + strings.Join(reasons, "; ")
+}
+
+func hasAtMostOne(st api.Status) bool {
+	return slices.ContainsFunc(st.Systems, func(s api.System) bool {
+		return s.Guarantee == fsm.AtMostOne.String() && s.Items > 0
+	})
+}
+
+func memberAlarms(st api.Status, m api.Member) []api.Alarm {
+	var out []api.Alarm
+	name := string(m.Name)
+	switch {
+	case m.Name == st.Node.ID:
+		return nil
+	case m.State == api.MemberDown:
+		out = append(out, api.Alarm{Severity: api.Warning, What: name + " is down", Do: "start flip on " + name + ", or see its log for why it stopped"})
+	case m.State == api.MemberNever && st.Cluster.ID != "":
+		out = append(out, api.Alarm{Severity: api.Warning, What: name + " has never joined", Do: "start flip on " + name + " with the same file"})
+	}
+	if what, do := finding(m); what != "" {
+		severity := api.Warning
+		if m.State == api.MemberDown || m.State == api.MemberNever {
+			severity = api.Note // said already that it is not there; this is how it shows
+		}
+		out = append(out, api.Alarm{Severity: severity, What: what, Do: do})
+	}
+	return out
+}
+
+// finding puts what this node met on its way to a peer into words, the more
+// telling of TCP and UDP first.
+func finding(m api.Member) (what, do string) {
+	name, port := string(m.Name), m.Address
+	if _, p, err := net.SplitHostPort(m.Address); err == nil {
+		port = p
+	}
+	for _, f := range []api.Finding{m.TCP, m.UDP} {
+		detail := ""
+		if f.Detail != "" {
+			detail = " (" + f.Detail + ")"
+		}
+		switch f.Code {
+		case api.FindKey:
+			return name + " has another key" + detail, "use the same `key` on every node"
+		case api.FindCluster:
+			return name + " belongs to another cluster" + detail, "two clusters share an address: check `servers`; to have it join this one, stop it and empty its data_dir"
+		case api.FindVoters:
+			return name + "'s file names other voters" + detail, "use the same file on every node: same servers, same addresses"
+		case api.FindWire:
+			return name + " runs a version that shares no wire version with this one" + detail, "upgrade the older of the two"
+		case api.FindName:
+			return "another member answers at " + m.Address + ", the address of " + name + detail, "check the addresses in `servers`"
+		}
+	}
+	switch {
+	case m.TCP.Code == api.FindRefused:
+		return name + " refuses TCP on " + m.Address, "flip does not run there, or on another port: start it, compare the files"
+	case m.TCP.Code == api.FindSilent && m.UDP.Code == api.FindOK:
+		return name + " is silent on TCP while UDP works", firewall(port)
+	case m.TCP.Code == api.FindSilent:
+		return name + " is silent on TCP at " + m.Address, "is the machine up, the address right? " + firewall(port)
+	case m.UDP.Code == api.FindSilent && m.TCP.Code == api.FindOK:
+		return name + " is silent on UDP while TCP works", firewall(port)
+	}
+	return "", ""
+}
+
+func firewall(port string) string { return "firewall? flip needs TCP and UDP on " + port }
+
+// slotAlarms groups what is not held: one alarm for each cause, however many
+// items share it.
+func slotAlarms(s *fsm.State) []api.Alarm {
+	type cause struct{ system, why, do string }
+	first, count := map[cause]fsm.ItemID{}, map[cause]int{}
+	var order []cause
+	for slot := range s.Slots() {
+		row := rowOf(s, slot)
+		if row.State != api.RowWaiting && row.State != api.RowNobody {
+			continue
+		}
+		c := cause{string(slot.System), row.Why, row.Do}
+		if count[c]++; count[c] == 1 {
+			first[c] = slot.Item
+			order = append(order, c)
+		}
+	}
+	var out []api.Alarm
+	for _, c := range order {
+		what := fmt.Sprintf("%s/%s", c.system, first[c])
+		if n := count[c] - 1; n > 0 {
+			what += fmt.Sprintf(" and %d more of system %s", n, c.system)
+		}
+		out = append(out, api.Alarm{Severity: api.Critical, What: what + " has no holder: " + c.why, Do: c.do})
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Local is what only this daemon knows; the rest of a status is in the State.
+type Local struct {
+	Node        api.Node
+	AgeMS       int64 // as in api.Stamp
+	Leader      fsm.MemberID
+	LeaderAddr  string
+	Peers       map[fsm.MemberID]Peer
+	Seed        *fsm.Spec // this node's file: shown until the log has a Spec
+	Differences []string  // between the file and the log
+	Failures    []api.Failure
+	Alarms      []api.Alarm // the daemon's own
+}
+
+// Peer is what this node found when it tried to reach a member.
+type Peer struct {
+	Heard    time.Duration // since its last verified datagram
+	Ever     bool          // Heard means something
+	TCP, UDP api.Finding
+}
+
+// Compose makes the status of a node. It is pure: every clock has been read
+// into l.
+func Compose(l Local, s *fsm.State, at fsm.Index) api.Status {
+	spec := s.Spec()
+	if spec.Version == 0 && l.Seed != nil {
+		spec = l.Seed
+	}
+	st := api.Status{
+		Stamp:       api.Stamp{Index: at, AgeMS: l.AgeMS, Leader: string(l.Leader)},
+		Node:        l.Node,
+		Members:     membersOf(l, s, spec),
+		Systems:     systemsOf(s, spec),
+		Failures:    slices.Concat(failuresOf(s), l.Failures),
+		Differences: l.Differences,
+	}
+	st.Cluster = clusterOf(l, s, spec)
+	st.Cluster.Failover = failover(st, spec)
+	st.Alarms = alarms(st, s, l)
+	return st
+}
+
+func clusterOf(l Local, s *fsm.State, spec *fsm.Spec) api.Cluster {
+	t := spec.Timing
+	return api.Cluster{
+		ID: s.Cluster(), SpecVersion: s.Spec().Version,
+		Leader: l.Leader, LeaderAddr: l.LeaderAddr,
+		Voters: slices.Concat([]fsm.VoterID{}, s.Voters().IDs),
+		Quorum: quorumOf(s.Voters(), spec),
+		Timing: api.Timing{
+			Preset: t.Preset, HeartbeatMS: t.Heartbeat.Milliseconds(), TTLMS: t.Lease.Milliseconds(),
+			RaftHeartbeatMS: t.RaftHeartbeat.Milliseconds(), RaftElectionMS: t.RaftElection.Milliseconds(),
+		},
+	}
+}
+
+// quorumOf says how many down votes a lost voter takes. Before there is a
+// committed list it is what the file's servers will make of it.
+func quorumOf(v fsm.Voters, spec *fsm.Spec) api.Quorum {
+	n, majority := len(v.IDs), v.Majority()
+	if n == 0 {
+		n = len(spec.Servers)
+		majority = n/2 + 1
+	}
+	q := api.Quorum{Votes: max(majority, spec.Quorum), Others: max(n-1, 0)}
+	switch {
+	case n == 0:
+		q = api.Quorum{Words: "not known yet"}
+	case q.Votes > q.Others:
+		q.Words = fmt.Sprintf("nobody calls a lost voter down: it takes %d votes of others, there can be %d", q.Votes, q.Others)
+	default:
+		q.Words = fmt.Sprintf("%d of the %d others call a lost voter down", q.Votes, q.Others)
+	}
+	return q
+}
+
+func membersOf(l Local, s *fsm.State, spec *fsm.Spec) []api.Member {
+	out := []api.Member{}
+	for _, name := range memberNames(s, spec) {
+		server := spec.Servers[name]
+		reg, _ := s.Member(name)
+		m := api.Member{
+			Name: name, Address: server.Addr, Role: server.Role.String(), State: memberState(s, name),
+			Epoch: reg.Epoch, Instance: reg.Host.Instance,
+			Voter: slices.ContainsFunc(s.Voters().IDs, func(v fsm.VoterID) bool { return v.Member() == name }),
+		}
+		if p, ok := l.Peers[name]; ok {
+			m.TCP, m.UDP = p.TCP, p.UDP
+			if p.Ever {
+				ms := p.Heard.Milliseconds()
+				m.HeardMS = &ms
+			}
+		}
+		if name == l.Node.ID {
+			m.TCP, m.UDP, m.HeardMS = api.Finding{Code: api.FindSelf}, api.Finding{Code: api.FindSelf}, nil
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {
+	out := []api.System{}
+	for _, id := range sortedKeys(spec.Systems) {
+		sys := spec.Systems[id]
+		as := api.System{
+			Name: id, Type: sys.Split.String(), Guarantee: sys.Guarantee.String(),
+			Servers:     slices.Concat([]fsm.MemberID{}, serversOf(spec, id)),
+			Outstanding: outstandingOf(s, id),
+		}
+		switch sys.Split {
+		case fsm.Replicate:
+			countReplicated(&as, s, sys)
+		case fsm.Nothing:
+		default:
+			countSlots(&as, s, sys)
+		}
+		out = append(out, as)
+	}
+	return out
+}
+
+// outstandingOf counts the entries of a system that are not void, those of
+// items no longer configured included.
+func outstandingOf(s *fsm.State, id fsm.SystemID) int {
+	n := 0
+	for slot := range s.SlotsOf(id) {
+		for _, e := range slot.Outstanding {
+			if !e.Void {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func countReplicated(as *api.System, s *fsm.State, sys fsm.System) {
+	if s.Spec().Version == 0 {
+		as.Items = len(sys.Items) * len(as.Servers)
+		as.Unheld = as.Items
+		return
+	}
+	for _, row := range replicated(s, sys) {
+		as.Items++
+		as.Owned++
+		if row.State == api.RowReplicated {
+			as.Acquired++
+		}
+	}
+}
+
+func countSlots(as *api.System, s *fsm.State, sys fsm.System) {
+	placed := 0
+	for slot := range s.SlotsOf(sys.Name) {
+		if !configured(s.Spec(), slot.Key) {
+			continue
+		}
+		placed++
+		row := rowOf(s, slot)
+		if slot.Owner != "" {
+			as.Owned++
+		}
+		if row.Held() {
+			as.Acquired++
+		}
+		if !row.Held() && !heldByAnother(s, slot) {
+			as.Unheld++
+		}
+	}
+	as.Items = len(sys.Items)
+	as.Unheld += as.Items - placed
+}
+
+// heldByAnother reports whether a member that runs keeps an at-least-one item
+// while its new owner is still acquiring it.
+func heldByAnother(s *fsm.State, slot fsm.Slot) bool {
+	return !slot.AtMostOne && slices.ContainsFunc(slot.Outstanding, func(e fsm.Entry) bool {
+		m, known := s.Member(e.Member)
+		return known && m.Up && m.Host == e.Host && !e.Void
+	})
+}
+
+func failuresOf(s *fsm.State) []api.Failure {
+	var out []api.Failure
+	for m, f := range s.Failures() {
+		out = append(out, api.Failure{
+			System: f.System, Item: f.Item, Rank: f.Rank, Member: m, Token: f.Token, Error: f.Err,
+		})
+	}
+	return out
+}

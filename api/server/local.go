@@ -1,0 +1,84 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// LocalConfig is what the unix socket's side is made of.
+type LocalConfig struct {
+	Log      zerolog.Logger
+	Node     Node
+	Status   StatusSource
+	Verifier Verifier // nil: ?consistent is refused
+	Version  api.Version
+}
+
+type local struct{ LocalConfig }
+
+// NewLocal makes the server of the unix socket.
+func NewLocal(c LocalConfig) *Server {
+	l := local{c}
+	r := newRouter(c.Log)
+	r.handle(http.MethodGet, api.PathStatus, 0, l.status)
+	r.handle(http.MethodGet, api.PathAssign, 0, l.assign)
+	r.handle(http.MethodGet, api.PathVersion, 0, l.version)
+	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
+	return newServer(r.mux, c.Log)
+}
+
+func (l local) status(r *http.Request) (any, error) {
+	if err := l.verify(r); err != nil {
+		return nil, err
+	}
+	return l.Status.Status(), nil
+}
+
+func (l local) assign(r *http.Request) (any, error) {
+	if err := l.verify(r); err != nil {
+		return nil, err
+	}
+	stamp := l.Status.Status().Stamp
+	state, at := l.Node.View()
+	stamp.Index = at
+	system := fsm.SystemID(r.URL.Query().Get("system"))
+	if _, known := state.Spec().Systems[system]; system != "" && !known {
+		return nil, unknownSystem(state, system)
+	}
+	return Assignments(state, stamp, system), nil
+}
+
+func (l local) version(*http.Request) (any, error) { return l.Version, nil }
+
+func (l local) health(*http.Request) (any, error) {
+	n := l.Status.Status().Node
+	return api.Health{Ready: n.Ready, Phase: n.Phase, Waiting: n.Waiting}, nil
+}
+
+// verify obeys ?consistent.
+func (l local) verify(r *http.Request) error {
+	if !r.URL.Query().Has(api.Consistent) {
+		return nil
+	}
+	if l.Verifier == nil {
+		return &api.Error{Code: api.CodeUnavailable, Message: "this node cannot ask the leader"}
+	}
+	return l.Verifier.Verify(r.Context())
+}
+
+func unknownSystem(state *fsm.State, name fsm.SystemID) error {
+	known := make([]string, 0, len(state.Spec().Systems))
+	for _, id := range sortedKeys(state.Spec().Systems) {
+		known = append(known, string(id))
+	}
+	hint := "the cluster's systems: " + strings.Join(known, ", ")
+	if len(known) == 0 {
+		hint = "the cluster is not founded yet; `flip status` says what it waits for"
+	}
+	return &api.Error{Code: api.CodeNotFound, Message: "no system " + string(name), Hint: hint}
+}

@@ -1,0 +1,164 @@
+package api
+
+import "github.com/flip-ha/flip/fsm"
+
+// Status is all that `flip status` shows, as one node sees it.
+type Status struct {
+	Stamp
+	Node        Node      `json:"node"`
+	Cluster     Cluster   `json:"cluster"`
+	Members     []Member  `json:"members"`
+	Systems     []System  `json:"systems"`
+	Failures    []Failure `json:"failures,omitempty"`
+	Differences []string  `json:"differences,omitempty"` // between this node's file and the log
+	Alarms      []Alarm   `json:"alarms,omitempty"`
+}
+
+// Node is the daemon that answers.
+type Node struct {
+	ID       fsm.MemberID `json:"id"`
+	Instance string       `json:"instance"` // made with the data directory
+	Version  string       `json:"version"`
+	Wire     [2]uint16    `json:"wire"`
+	PID      int          `json:"pid"`
+	UptimeMS int64        `json:"uptime_ms"`
+	Phase    string       `json:"phase"` // in words: founding, joining, running …
+	Ready    bool         `json:"ready"`
+	Waiting  []string     `json:"waiting,omitempty"` // not ready: for what, in words
+	Epoch    fsm.Epoch    `json:"epoch"`             // this process's newest; 0: none
+	Lease    Lease        `json:"lease"`
+	Drops    []Drop       `json:"drops,omitempty"`
+	DataDir  string       `json:"data_dir,omitempty"`
+	File     string       `json:"file,omitempty"`
+}
+
+// Lease is the time for which this node may hold at-most-one items without
+// hearing more.
+type Lease struct {
+	Running bool  `json:"running"`
+	LeftMS  int64 `json:"left_ms"`
+}
+
+// Drop counts datagrams that were not taken, and from whom; Peer is "" when
+// they name nobody.
+type Drop struct {
+	Peer   fsm.MemberID `json:"peer,omitempty"`
+	Reason string       `json:"reason"` // another key, replayed, another cluster, another version
+	Count  uint64       `json:"count"`
+}
+
+// Cluster is what all members share.
+type Cluster struct {
+	ID          string        `json:"id"` // "" before founding
+	SpecVersion fsm.Index     `json:"spec_version"`
+	Leader      fsm.MemberID  `json:"leader"`
+	LeaderAddr  string        `json:"leader_addr"`
+	Voters      []fsm.VoterID `json:"voters"`
+	Quorum      Quorum        `json:"quorum"`
+	Timing      Timing        `json:"timing"`
+	Failover    Failover      `json:"failover"`
+}
+
+// Quorum is how many voters other than a lost one must call it down.
+type Quorum struct {
+	Votes  int    `json:"votes"`
+	Others int    `json:"others"` // voters other than the lost one
+	Words  string `json:"words"`  // "2 of the 2 others call a lost voter down"
+}
+
+// Timing is how fast a failure is found. TTL is the lease: a lost member is
+// called down about that long after its last heartbeat.
+type Timing struct {
+	Preset          string `json:"preset"`
+	HeartbeatMS     int64  `json:"heartbeat_ms"`
+	TTLMS           int64  `json:"ttl_ms"`
+	RaftHeartbeatMS int64  `json:"raft_heartbeat_ms"`
+	RaftElectionMS  int64  `json:"raft_election_ms"`
+}
+
+// Failover says whether the loss of any one member would be made good now.
+type Failover struct {
+	Possible bool     `json:"possible"`
+	Why      []string `json:"why,omitempty"` // not possible: why, in words
+}
+
+// The states of a member.
+const (
+	MemberUp        = "up"
+	MemberDown      = "down"
+	MemberNever     = "never seen"
+	MemberLeaving   = "leaving"
+	MemberUnsettled = "unsettled"
+)
+
+// Member is one server, as the log has it and as this node finds it.
+type Member struct {
+	Name     fsm.MemberID `json:"name"`
+	Address  string       `json:"address"`
+	Role     string       `json:"role"`
+	Voter    bool         `json:"voter"` // on the committed list of voters
+	State    string       `json:"state"`
+	Epoch    fsm.Epoch    `json:"epoch"`
+	Instance string       `json:"instance,omitempty"`
+	HeardMS  *int64       `json:"heard_ms,omitempty"` // since its last verified datagram; absent: never
+	TCP      Finding      `json:"tcp"`
+	UDP      Finding      `json:"udp"`
+}
+
+// The codes of a Finding; "" is: not looked at yet.
+const (
+	FindSelf    = "self"
+	FindOK      = "ok"
+	FindRefused = "refused" // TCP: nothing listens
+	FindSilent  = "silent"  // no answer at all
+	FindKey     = "key"     // another shared key
+	FindCluster = "cluster" // another cluster
+	FindVoters  = "voters"  // its file names other voters
+	FindWire    = "wire"    // no wire version in common
+	FindName    = "name"    // another member answers at this address
+)
+
+// Finding is what this node met when it tried to reach a peer; Detail is in
+// words, such as the other cluster's id.
+type Finding struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// System is one system with its counts of slots.
+type System struct {
+	Name        fsm.SystemID   `json:"name"`
+	Type        string         `json:"type"`
+	Guarantee   string         `json:"guarantee"`
+	Servers     []fsm.MemberID `json:"servers"`
+	Items       int            `json:"items"`
+	Owned       int            `json:"owned"`
+	Acquired    int            `json:"acquired"`
+	Outstanding int            `json:"outstanding"` // entries that are not void
+	Unheld      int            `json:"unheld"`      // slots that nobody is known to hold
+}
+
+// Failure is a hook that failed and is remembered until it succeeds or the
+// member's daemon is started anew.
+type Failure struct {
+	System fsm.SystemID `json:"system"`
+	Item   fsm.ItemID   `json:"item"`
+	Rank   int          `json:"rank,omitempty"`
+	Member fsm.MemberID `json:"member"`
+	Token  fsm.Token    `json:"token"`
+	Error  string       `json:"error"`
+}
+
+// The severities of an Alarm, worst first.
+const (
+	Critical = "critical" // something is not served, or nobody can decide
+	Warning  = "warning"  // served, but the next failure may not be made good
+	Note     = "note"
+)
+
+// Alarm is one thing that is wrong and what to do about it, in words.
+type Alarm struct {
+	Severity string `json:"severity"`
+	What     string `json:"what"`
+	Do       string `json:"do"`
+}

@@ -1,0 +1,194 @@
+// Package client talks to flip daemons: Client to the one of this machine over
+// its unix socket, Peers, for daemons only, to other members over their TLS
+// port.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+const (
+	// Below the server's, so that it is this side that closes an idle
+	// connection: the other way round a request could meet the close.
+	idleTimeout = time.Minute
+	// A status of a million items is counts; an assignment of them is 300 MB.
+	maxAnswer = 1 << 30
+)
+
+// Client asks the daemon behind one unix socket. It is safe for concurrent use;
+// Close it when done.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// New makes a client; it connects at the first request.
+func New(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: &http.Client{Transport: transport(dial)}}
+}
+
+func transport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
+	return &http.Transport{DialContext: dial, IdleConnTimeout: idleTimeout, DisableCompression: true, MaxIdleConnsPerHost: 2}
+}
+
+// Close drops the idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Socket is the path of the unix socket.
+func (c *Client) Socket() string { return c.socket }
+
+// Get reads path into `into` and returns the answer's stamp.
+func (c *Client) Get(ctx context.Context, path string, into any) (api.Stamp, error) {
+	var raw json.RawMessage
+	if err := c.Do(ctx, http.MethodGet, path, nil, &raw); err != nil {
+		return api.Stamp{}, err
+	}
+	var stamp api.Stamp
+	if err := json.Unmarshal(raw, &stamp); err != nil {
+		return api.Stamp{}, fmt.Errorf("decode stamp of %s: %w", path, err)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return api.Stamp{}, fmt.Errorf("decode answer to %s: %w", path, err)
+	}
+	return stamp, nil
+}
+
+// Do sends a request with body as JSON (nil: none) and reads the answer into
+// `into` (nil: it is dropped). What the daemon answers as an error, and a
+// daemon that does not answer, come back as an *api.Error.
+func (c *Client) Do(ctx context.Context, method, path string, body, into any) error {
+	var reader io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode request to %s: %w", path, err)
+		}
+		reader = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://flip"+path, reader)
+	if err != nil {
+		return fmt.Errorf("make request to %s: %w", path, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreached(ctx, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return answer(resp, into)
+}
+
+// Status is GET /v1/status.
+func (c *Client) Status(ctx context.Context, consistent bool) (api.Status, error) {
+	var st api.Status
+	_, err := c.Get(ctx, api.PathStatus+query("", consistent), &st)
+	return st, err
+}
+
+// Assign is GET /v1/assign, of one system or, with "", of all.
+func (c *Client) Assign(ctx context.Context, system fsm.SystemID, consistent bool) (api.Assign, error) {
+	var as api.Assign
+	_, err := c.Get(ctx, api.PathAssign+query(string(system), consistent), &as)
+	return as, err
+}
+
+// Version is GET /v1/version: of the daemon, not of this binary.
+func (c *Client) Version(ctx context.Context) (api.Version, error) {
+	var v api.Version
+	err := c.Do(ctx, http.MethodGet, api.PathVersion, nil, &v)
+	return v, err
+}
+
+func query(system string, consistent bool) string {
+	v := url.Values{}
+	if system != "" {
+		v.Set("system", system)
+	}
+	if consistent {
+		v.Set(api.Consistent, "1")
+	}
+	if len(v) == 0 {
+		return ""
+	}
+	return "?" + v.Encode()
+}
+
+// answer takes a response apart. It reads it to its end, so that its connection
+// is used again; the caller closes it.
+func answer(resp *http.Response, into any) error {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return decodeError(resp, b)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
+func decodeError(resp *http.Response, body []byte) error {
+	var e api.Error
+	if err := json.Unmarshal(body, &e); err != nil || e.Code == "" {
+		return &api.Error{
+			Code:    api.CodeInternal,
+			Message: "the answer is not flip's: " + resp.Status,
+			Hint:    "does another program answer there?",
+		}
+	}
+	return &e
+}
+
+// unreached explains why no answer came.
+func (c *Client) unreached(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return &api.Error{
+				Code: api.CodeNoDaemon, Message: "the daemon behind " + c.socket + " does not answer in time",
+				Hint: "is it stopped or starved? its log and `ps` tell",
+			}
+		}
+		return ctx.Err()
+	}
+	hint := "start it: flip run; or name its socket with --socket or its directory with --dir"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		hint = "the socket belongs to another user: use sudo, or join its group"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		hint = "it has stopped and left its socket behind: start it again: flip run"
+	case !errors.Is(err, fs.ErrNotExist):
+		hint = "the connection failed: " + cause(err).Error()
+	}
+	return &api.Error{Code: api.CodeNoDaemon, Message: "no daemon answers on " + c.socket, Hint: hint}
+}
+
+// cause takes net/http's own wrapping, which names a made-up URL, off.
+func cause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

@@ -1,0 +1,118 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// dialTimeout bounds connecting and the handshake, even when the request that
+// wanted the connection has given up: three lost SYNs take 3 s.
+const dialTimeout = 5 * time.Second
+
+// Target is another member as it is to be reached. Instance "" takes any
+// instance of that name.
+type Target struct {
+	Addr     string // host:port
+	Name     fsm.MemberID
+	Instance string
+}
+
+// Peers asks other members over their TLS port. It is safe for concurrent use;
+// Close it when done. A connection is used again only for the same Target: an
+// instance that has been replaced is never answered by its successor.
+type Peers struct {
+	http *http.Client
+}
+
+// NewPeers takes a function that gives the tls.Config to reach a target with:
+// it presents this member's certificate, and refuses another name or instance
+// than the target's.
+func NewPeers(config func(Target) *tls.Config) *Peers {
+	dial := func(ctx context.Context, _, host string) (net.Conn, error) {
+		to, err := decodeTarget(host)
+		if err != nil {
+			return nil, err
+		}
+		// TLS is made here, under the scheme http: net/http takes no ALPN name but
+		// its own.
+		d := tls.Dialer{Config: config(to), NetDialer: &net.Dialer{Timeout: dialTimeout}}
+		return d.DialContext(ctx, "tcp", to.Addr)
+	}
+	return &Peers{http: &http.Client{Transport: transport(dial)}}
+}
+
+// Close drops the idle connections.
+func (p *Peers) Close() { p.http.CloseIdleConnections() }
+
+// Hello exchanges who we are with another member.
+func (p *Peers) Hello(ctx context.Context, to Target, mine api.Hello) (api.Hello, error) {
+	body, err := json.Marshal(mine)
+	if err != nil {
+		return api.Hello{}, fmt.Errorf("encode hello: %w", err)
+	}
+	var theirs api.Hello
+	err = p.post(ctx, to, api.PathHello, "application/json", body, &theirs)
+	return theirs, err
+}
+
+// Propose has the leader commit an encoded command and returns what Apply
+// answered. After an error that is not an *api.Error it is unknown whether the
+// command was committed.
+func (p *Peers) Propose(ctx context.Context, to Target, cmd []byte) (fsm.Result, error) {
+	var res api.Result
+	if err := p.post(ctx, to, api.PathPropose, "application/octet-stream", cmd, &res); err != nil {
+		return fsm.Result{}, err
+	}
+	return res.FSM(), nil
+}
+
+func (p *Peers) post(ctx context.Context, to Target, path, kind string, body []byte, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+encodeTarget(to)+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request to %s at %s: %w", to.Name, to.Addr, err)
+	}
+	req.Host = to.Addr
+	req.Header.Set("Content-Type", kind)
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask %s at %s: %w", to.Name, to.Addr, cause(err))
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := answer(resp, into); err != nil {
+		return fmt.Errorf("ask %s at %s: %w", to.Name, to.Addr, err)
+	}
+	return nil
+}
+
+// encodeTarget makes a host of a target, so that net/http's pool, which goes by
+// host, keeps targets apart.
+func encodeTarget(t Target) string {
+	return hex.EncodeToString([]byte(t.Addr+"\x00"+string(t.Name)+"\x00"+t.Instance)) + ":1"
+}
+
+func decodeTarget(hostport string) (Target, error) {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return Target{}, fmt.Errorf("decode target: %w", err)
+	}
+	b, err := hex.DecodeString(host)
+	if err != nil {
+		return Target{}, fmt.Errorf("decode target: %w", err)
+	}
+	parts := strings.Split(string(b), "\x00")
+	if len(parts) != 3 {
+		return Target{}, fmt.Errorf("decode target: %d parts", len(parts))
+	}
+	return Target{Addr: parts[0], Name: fsm.MemberID(parts[1]), Instance: parts[2]}, nil
+}
