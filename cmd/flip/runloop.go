@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flip-ha/flip/actions"
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/udp"
+)
+
+// errSuperseded ends a daemon whose name another machine has taken.
+var errSuperseded = errors.New("another machine has registered under this member's name")
+
+func (d *daemon) openExecutor() {
+	d.exec = actions.New(actions.Config{
+		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine},
+		Driver:   actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Log: d.log}),
+		Interval: d.file.Spec.Timing.Heartbeat, Clock: udp.Boottime, Log: d.log,
+	})
+	for _, sys := range d.file.Spec.Systems {
+		if !serves(d.me(), sys.Name) {
+			continue
+		}
+		for _, err := range actions.Check(sys.Alive, sys.Down) {
+			d.log.Warn().Err(err).Str("system", string(sys.Name)).Msg("a hook cannot be started as it stands")
+		}
+	}
+}
+
+func serves(s fsm.Server, system fsm.SystemID) bool {
+	for _, id := range s.Systems {
+		if id == system {
+			return true
+		}
+	}
+	return false
+}
+
+// Run is this node until ctx ends, by a stop in order, or until a part fails.
+func (d *daemon) Run(ctx context.Context) error {
+	// What runs outlives ctx: a stop in order needs all of it.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, running := errgroup.WithContext(running)
+	for _, actor := range []func(context.Context) error{
+		d.port.Run, d.beat.Run, d.node.Run, d.feed, d.notify,
+		func(ctx context.Context) error { return d.exec.Run(ctx, d.report) },
+		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
+		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
+	} {
+		g.Go(func() error { return actor(running) })
+	}
+	d.log.Info().Str("id", string(d.self.Name)).Str("instance", d.self.Instance).Str("addr", d.me().Addr).
+		Str("data_dir", d.paths.data).Str("socket", d.paths.socket).Str("version", thisVersion().Version).Msg("flip is up")
+	select {
+	case <-ctx.Done():
+		d.log.Info().Str("cause", context.Cause(ctx).Error()).Msg("stopping in order")
+		d.stop(running)
+	case <-running.Done():
+	}
+	cancel()
+	err := g.Wait()
+	d.peers.client.Close()
+	err = errors.Join(ignoreCancel(err), d.close())
+	d.log.Info().Err(err).Msg("flip has ended")
+	return err
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// report carries what is true on this machine to the leader.
+func (d *daemon) report(ctx context.Context, r fsm.Report) error {
+	res, err := d.node.Propose(ctx, r)
+	if err == nil && !res.Applied {
+		return fmt.Errorf("report: %s", res.Why)
+	}
+	return err
+}
+
+// feed gives the executor the newest slice, whenever the log or the lease has
+// changed. Before this process's own registration is in the log it gives none:
+// what a restarted server knows until then may be long past (DESIGN.md 6).
+func (d *daemon) feed(ctx context.Context) error {
+	d.sweepLeftovers()
+	began := false
+	for {
+		state, at := d.node.View()
+		epoch := d.beat.Epoch()
+		if epoch != 0 && at >= fsm.Index(epoch) {
+			if !began {
+				d.begin(state)
+				began = true
+			}
+			d.exec.Set(state.Slice(d.self.Name, epoch, d.host.Machine, at), d.leaseOf(epoch))
+		}
+		if d.beat.Superseded() {
+			d.log.Error().Err(errSuperseded).Msg("releasing everything and ending")
+			d.release(ctx, true)
+			return hinted{errSuperseded, "two machines run flip with the same id and key: stop one, or give it its own id in the file"}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.node.Changed(at):
+		case <-d.beat.feed:
+			d.exec.Wake()
+		}
+	}
+}
+
+// begin does what a process does once, when it first knows what the cluster
+// has agreed.
+func (d *daemon) begin(state *fsm.State) {
+	d.exec.Clean(state.Rest(d.self.Name))
+	for _, words := range d.differences(state) {
+		d.log.Warn().Str("file", d.paths.file).Str("difference", words).
+			Msg("the file differs from what the cluster has agreed, which holds: the file counts at founding only")
+	}
+}
+
+// leaseOf is the lease as long as it is that of epoch.
+func (d *daemon) leaseOf(epoch fsm.Epoch) func() (time.Duration, bool) {
+	return func() (time.Duration, bool) {
+		left, ok := d.beat.Lease()
+		return left, ok && d.beat.Epoch() == epoch
+	}
+}
+
+// sweepLeftovers lets go of at-most-one items that an earlier process may have
+// left, at once: this one holds none without a lease of its own.
+func (d *daemon) sweepLeftovers() {
+	spec := *d.spec()
+	state, _, err := fsm.New().Apply(1, fsm.Encode(fsm.SetSpec{Cluster: "leftovers", Spec: spec}))
+	if err != nil {
+		d.log.Error().Err(err).Msg("cannot tell what an earlier process may have left")
+		return
+	}
+	var left []fsm.Job
+	for _, job := range state.Rest(d.self.Name) {
+		if job.AtMostOne {
+			left = append(left, job)
+		}
+	}
+	d.exec.Clean(left)
+}

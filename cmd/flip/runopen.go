@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/flip-ha/flip/actions"
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/api/server"
+	"github.com/flip-ha/flip/config"
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness"
+	"github.com/flip-ha/flip/liveness/udp"
+	"github.com/flip-ha/flip/raftnode"
+	"github.com/flip-ha/flip/secure"
+)
+
+// daemon is one node of the cluster: where the concrete parts meet.
+type daemon struct {
+	file    *config.File
+	paths   paths
+	log     zerolog.Logger
+	started time.Time
+	self    secure.Identity
+	host    fsm.Host
+	fresh   bool // the data directory was empty at the start
+
+	store   *raftnode.Store
+	port    *secure.Listener // the server's TCP port
+	peers   peers
+	beat    *heartbeat
+	node    *raftnode.Node
+	exec    *actions.Executor
+	local   *server.Server // on the unix socket
+	members *server.Server // on the server's port, for members only
+	socket  net.Listener
+
+	undo []func() error // of what open has opened, for a failed start
+}
+
+// open makes every part of a node; nothing runs yet. After an error nothing is
+// left open.
+func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error) {
+	d := &daemon{file: file, paths: p, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.store, err = raftnode.OpenStore(p.data, log); err != nil {
+		return nil, err
+	}
+	d.undo = append(d.undo, d.store.Close)
+	d.self = secure.Identity{Name: file.Node.ID, Instance: d.store.Instance()}
+	keys, err := d.keys()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openPort(keys); err != nil {
+		return nil, err
+	}
+	if d.host, err = hostOf(file.Node.Machine, d.store.Instance()); err != nil {
+		return nil, err
+	}
+	if d.fresh, err = d.store.Empty(); err != nil {
+		return nil, err
+	}
+	if err := d.openBeat(keys); err != nil {
+		return nil, err
+	}
+	if err := d.openNode(keys); err != nil {
+		return nil, err
+	}
+	d.openExecutor()
+	return d, d.openAPI()
+}
+
+// close takes back what open has opened, newest first.
+func (d *daemon) close() error {
+	var errs []error
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		// What ran has mostly closed its own part by then.
+		if err := d.undo[i](); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	d.undo = nil
+	return errors.Join(errs...)
+}
+
+func (d *daemon) keys() (*secure.Keys, error) {
+	key := d.file.Node.Key
+	if name := d.file.Node.KeyFile; name != "" {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, hinted{fmt.Errorf("read key_file: %w", err), "flip keygen > FILE; chmod 0600 FILE; the same on every node"}
+		}
+		key = strings.TrimSpace(string(data))
+	}
+	keys, err := secure.Derive([]byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("derive the cluster's keys: %w", err)
+	}
+	if reason, weak := secure.Weak(key); weak {
+		d.log.Warn().Str("reason", reason).Str("hint", "flip keygen makes a good one").Msg("the shared key is weak")
+	}
+	return keys, nil
+}
+
+func (d *daemon) me() fsm.Server { return d.file.Spec.Servers[d.self.Name] }
+
+// inUse puts the commonest failure of listening into words.
+func inUse(what, addr string, err error) error {
+	err = fmt.Errorf("listen on %s %s: %w", what, addr, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return hinted{err, "another process has this port: `ss -lnp` names it; stop it, or give this server another port in every node's file"}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return hinted{err, "this host does not have that address: is --id right? (`ip addr` shows the addresses)"}
+	default:
+		return err
+	}
+}
+
+func (d *daemon) openPort(keys *secure.Keys) error {
+	tcp, err := net.Listen("tcp", d.me().Addr)
+	if err != nil {
+		return inUse("TCP", d.me().Addr, err)
+	}
+	d.port = secure.Listen(tcp, keys.Server(d.self), d.log)
+	d.undo = append(d.undo, d.port.Close)
+	d.peers = newPeers(keys, d.self)
+	return nil
+}
+
+func (d *daemon) openBeat(keys *secure.Keys) error {
+	conn, err := net.ListenPacket("udp", d.me().Addr)
+	if err != nil {
+		return inUse("UDP", d.me().Addr, err)
+	}
+	process := newNonce()
+	p := liveness.New(liveness.Config{
+		Self: d.self.Name, Instance: d.self.Instance, Host: d.host, Process: process,
+		Started: udp.Boottime(), NewNonce: newNonce, Wire: wireVersions, Seed: d.file.Spec, Voter: true,
+	})
+	box := keys.Box(secure.Sender{Name: d.self.Name, Instance: d.self.Instance, Process: process})
+	d.beat = newHeartbeat(udp.New(udp.Config{
+		Self: d.self.Name, Resolve: d.resolve, Servers: d.serverNames, Cluster: d.cluster,
+		Clock: udp.Boottime, Log: d.log,
+	}, conn, box, p))
+	d.undo = append(d.undo, conn.Close)
+	return nil
+}
+
+func (d *daemon) openNode(keys *secure.Keys) error {
+	self := raftnode.Address(d.me().Addr, fsm.NewVoterID(d.self.Name, d.self.Instance))
+	streams := raftnode.Streams(d.port.Raft(), dialRaft(keys, d.self), self)
+	trans := raftnode.NewTransport(streams, d.file.Spec.Timing, d.log)
+	d.undo = append(d.undo, trans.Close)
+	var err error
+	d.node, err = raftnode.Open(raftnode.Config{
+		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.store.Cluster(), DataDir: d.paths.data,
+		Seed: d.file.Spec, Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
+		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Log: d.log,
+	}, raftnode.Deps{
+		Logs: d.store.Logs(), Stable: d.store.Stable(), Snaps: d.store.Snapshots(), Trans: trans,
+		Detector: d.beat, Registrar: d.beat, Farewells: d.beat, Peers: d.peers,
+	})
+	return err
+}
+
+func (d *daemon) openAPI() error {
+	d.local = server.NewLocal(server.LocalConfig{
+		Log: d.log, Node: d.node, Status: d, Verifier: verifier{d.node}, Version: thisVersion(),
+	})
+	d.members = server.NewMembers(server.MembersConfig{
+		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf,
+	})
+	var err error
+	if d.socket, err = server.ListenUnix(d.paths.socket); err != nil {
+		return hinted{err, "name another one with --socket or --dir, or stop the daemon that has it"}
+	}
+	d.undo = append(d.undo, d.socket.Close)
+	return nil
+}
+
+// spec is the agreed configuration, before founding the file's.
+func (d *daemon) spec() *fsm.Spec {
+	if d.node != nil {
+		if s, _ := d.node.View(); s.Spec().Version != 0 {
+			return s.Spec()
+		}
+	}
+	return &d.file.Spec
+}
+
+func (d *daemon) cluster() string {
+	if d.node != nil {
+		if s, _ := d.node.View(); s.Cluster() != "" {
+			return s.Cluster()
+		}
+	}
+	return d.store.Cluster()
+}
+
+func (d *daemon) serverNames() []fsm.MemberID {
+	names := make([]fsm.MemberID, 0, len(d.spec().Servers))
+	for name := range d.spec().Servers {
+		names = append(names, name)
+	}
+	return names
+}
+
+func (d *daemon) resolve(m fsm.MemberID) (net.Addr, bool) {
+	s, known := d.spec().Servers[m]
+	if !known {
+		return nil, false
+	}
+	addr, err := net.ResolveUDPAddr("udp", s.Addr)
+	return addr, err == nil
+}
+
+// verifier asks the leader by committing a probe.
+type verifier struct{ node *raftnode.Node }
+
+// Verify implements server.Verifier.
+func (v verifier) Verify(ctx context.Context) error {
+	_, err := v.node.Propose(ctx, fsm.Probe{})
+	switch {
+	case errors.Is(err, raftnode.ErrUncertain):
+		return api.NoLeader("it lost its leadership meanwhile")
+	case errors.Is(err, raftnode.ErrNoLeader):
+		return api.NoLeader("nobody has a majority of the votes, or it cannot be reached from here")
+	}
+	return err
+}

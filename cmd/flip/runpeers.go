@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/client"
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/raftnode"
+	"github.com/flip-ha/flip/secure"
+)
+
+// peers lets raftnode reach other nodes through the client of their TLS port.
+type peers struct{ client *client.Peers }
+
+func newPeers(keys *secure.Keys, self secure.Identity) peers {
+	return peers{client.NewPeers(func(to client.Target) *tls.Config {
+		return keys.Client(self, secure.Identity{Name: to.Name, Instance: to.Instance}, secure.ProtoHTTP)
+	})}
+}
+
+// Hello implements raftnode.Peers.
+func (p peers) Hello(ctx context.Context, addr string, name fsm.MemberID, mine raftnode.Hello) (raftnode.Hello, error) {
+	theirs, err := p.client.Hello(ctx, client.Target{Addr: addr, Name: name}, helloOut(mine))
+	if err != nil {
+		return raftnode.Hello{}, err
+	}
+	return helloIn(theirs), nil
+}
+
+// Propose implements raftnode.Peers.
+func (p peers) Propose(ctx context.Context, to raft.ServerAddress, cmd []byte) (fsm.Result, error) {
+	addr, id, err := raftnode.SplitAddress(to)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	target := client.Target{Addr: addr, Name: id.Member(), Instance: id.Instance()}
+	res, err := p.client.Propose(ctx, target, cmd)
+	if notProposed(err) {
+		return res, fmt.Errorf("%w: %w", raftnode.ErrNotLeader, err)
+	}
+	return res, err
+}
+
+// notProposed reports whether a command surely did not reach the other node's
+// log: nobody was there, it was the wrong node, or it said that it does not
+// lead.
+func notProposed(err error) bool {
+	var dial *net.OpError
+	var wrong *secure.WrongPeerError
+	switch api.CodeOf(err) {
+	case api.CodeNotLeader, api.CodeNoLeader:
+		return true
+	}
+	return errors.As(err, &wrong) || (errors.As(err, &dial) && dial.Op == "dial")
+}
+
+// dialRaft makes Raft's own connections.
+func dialRaft(keys *secure.Keys, self secure.Identity) func(context.Context, raft.ServerAddress) (net.Conn, error) {
+	return func(ctx context.Context, to raft.ServerAddress) (net.Conn, error) {
+		addr, id, err := raftnode.SplitAddress(to)
+		if err != nil {
+			return nil, err
+		}
+		want := secure.Identity{Name: id.Member(), Instance: id.Instance()}
+		d := tls.Dialer{Config: keys.Client(self, want, secure.ProtoRaft)}
+		return d.DialContext(ctx, "tcp", addr)
+	}
+}
+
+// peerNode answers what other members ask of this node.
+type peerNode struct{ node *raftnode.Node }
+
+// Hello implements server.PeerNode.
+func (p peerNode) Hello(theirs api.Hello) api.Hello { return helloOut(p.node.Hello(helloIn(theirs))) }
+
+// ProposeBytes implements server.PeerNode.
+func (p peerNode) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, error) {
+	res, err := p.node.ProposeBytes(ctx, cmd)
+	if errors.Is(err, raftnode.ErrNotLeader) {
+		name, addr := p.node.Leader()
+		return res, api.NotLeader(string(name), addr)
+	}
+	if errors.Is(err, raftnode.ErrBadCommand) {
+		return res, &api.Error{Code: api.CodeBadRequest, Message: err.Error(), Hint: "upgrade the older of the two nodes"}
+	}
+	return res, err
+}
+
+// memberOf says which member is at the other end of a connection.
+func memberOf(c net.Conn) (fsm.MemberID, error) {
+	tc, ok := c.(*tls.Conn)
+	if !ok {
+		return "", fmt.Errorf("identify %s: not a TLS connection", c.RemoteAddr())
+	}
+	id, err := secure.PeerOf(tc)
+	return id.Name, err
+}
+
+func helloOut(h raftnode.Hello) api.Hello {
+	return api.Hello{
+		Wire: h.Wire, Name: h.Name, Instance: h.Instance, Cluster: h.Cluster, Version: h.Version,
+		Empty: h.Empty, Voters: h.Voters, VoterList: h.VoterList, Applied: h.Applied,
+		RunningMS: h.Running.Milliseconds(), Hears: h.Hears,
+	}
+}
+
+func helloIn(h api.Hello) raftnode.Hello {
+	return raftnode.Hello{
+		Wire: h.Wire, Name: h.Name, Instance: h.Instance, Cluster: h.Cluster, Version: h.Version,
+		Empty: h.Empty, Voters: h.Voters, VoterList: h.VoterList, Applied: h.Applied,
+		Running: time.Duration(h.RunningMS) * time.Millisecond, Hears: h.Hears,
+	}
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/api/server"
+	"github.com/flip-ha/flip/config"
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/udp"
+	"github.com/flip-ha/flip/raftnode"
+	"github.com/flip-ha/flip/secure"
+)
+
+// udpSilent is how long a peer may say nothing by UDP before status calls it
+// silent: three of the hails that are sent each second whatever happens.
+const udpSilent = 3 * time.Second
+
+// Status implements server.StatusSource.
+func (d *daemon) Status() api.Status {
+	state, at := d.node.View()
+	phase := d.node.Phase()
+	leader, addr := d.node.Leader()
+	peers := d.findings(phase)
+	return server.Compose(server.Local{
+		Node:  d.nodeStatus(phase),
+		AgeMS: d.node.Age().Milliseconds(), Leader: leader, LeaderAddr: addr,
+		Peers: peers, Seed: &d.file.Spec, Differences: d.differences(state),
+		Alarms: d.ownAlarms(phase),
+	}, state, at)
+}
+
+func (d *daemon) nodeStatus(phase raftnode.Phase) api.Node {
+	left, leased := d.beat.Lease()
+	ready := phase.Stage == raftnode.StageRunning && d.beat.Ready()
+	return api.Node{
+		ID: d.self.Name, Instance: d.self.Instance, Version: thisVersion().Version, Wire: wireVersions,
+		PID: os.Getpid(), UptimeMS: time.Since(d.started).Milliseconds(),
+		Phase: phase.Words, Ready: ready, Waiting: d.waiting(phase, ready),
+		Epoch: d.beat.Epoch(), Lease: api.Lease{Running: leased, LeftMS: left.Milliseconds()},
+		Drops: d.drops(), DataDir: d.paths.data, File: d.paths.file,
+	}
+}
+
+// waiting says what a node that is not ready waits for.
+func (d *daemon) waiting(phase raftnode.Phase, ready bool) []string {
+	if ready {
+		return nil
+	}
+	words := phase.Words
+	if phase.Stage == raftnode.StageRunning {
+		words = "its first lease: voters that have just started grant nothing for a while"
+		if d.beat.Epoch() == 0 {
+			words = "its registration to be agreed on"
+		}
+	}
+	out := []string{words}
+	for _, f := range phase.Peers {
+		if f.Trouble != raftnode.TroubleNone {
+			out = append(out, f.Words)
+		}
+	}
+	return out
+}
+
+// differences compares this node's file with what the cluster has agreed: the
+// file counts at founding only.
+func (d *daemon) differences(state *fsm.State) []string {
+	if state.Spec().Version == 0 {
+		return nil
+	}
+	return config.Diff(*state.Spec(), d.file.Spec)
+}
+
+func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
+	if phase.Stage != raftnode.StageRemoved {
+		return nil
+	}
+	return []api.Alarm{{
+		Severity: api.Critical, What: phase.Words,
+		Do: "stop flip here; to take part again, move " + d.paths.data + " away and start it anew",
+	}}
+}
+
+// findings is what this node met on each peer's two ports.
+func (d *daemon) findings(phase raftnode.Phase) map[fsm.MemberID]server.Peer {
+	out := make(map[fsm.MemberID]server.Peer)
+	for _, f := range phase.Peers {
+		out[f.Name] = server.Peer{TCP: tcpFinding(f)}
+	}
+	for _, s := range d.beat.Peers() {
+		p := out[s.Name]
+		p.Heard, p.Ever = s.Heard, s.Heard >= 0
+		p.UDP = d.udpFinding(s)
+		out[s.Name] = p
+	}
+	return out
+}
+
+func tcpFinding(f raftnode.Finding) api.Finding {
+	detail := f.Words
+	if f.Hint != "" {
+		detail += ": " + f.Hint
+	}
+	switch f.Trouble {
+	case raftnode.TroubleNone:
+		return api.Finding{Code: api.FindOK}
+	case raftnode.TroubleName:
+		return api.Finding{Code: api.FindSilent, Detail: detail}
+	case raftnode.TroubleOther:
+		return api.Finding{Code: api.FindName, Detail: detail}
+	default: // the other words are the same on both sides
+		return api.Finding{Code: string(f.Trouble), Detail: detail}
+	}
+}
+
+func (d *daemon) udpFinding(s udp.PeerStats) api.Finding {
+	_, port, err := net.SplitHostPort(d.spec().Servers[s.Name].Addr)
+	if err != nil {
+		port = "its port"
+	}
+	if s.Heard >= 0 && s.Heard < udpSilent {
+		return api.Finding{Code: api.FindOK}
+	}
+	if s.Refused >= 0 && s.Refused < udpSilent {
+		return refused(s)
+	}
+	switch {
+	case time.Since(d.started) < udpSilent:
+		return api.Finding{}
+	default:
+		return api.Finding{Code: api.FindSilent, Detail: "firewall? flip needs TCP and UDP on " + port}
+	}
+}
+
+// refused says why what came from a peer lately was not taken.
+func refused(s udp.PeerStats) api.Finding {
+	switch s.Why {
+	case udp.DropCluster:
+		return api.Finding{Code: api.FindCluster, Detail: "it says it is of cluster " + s.OtherCluster}
+	case udp.DropForeign:
+		return api.Finding{Code: api.FindKey, Detail: "its heartbeats are sealed with another key"}
+	case udp.DropVersion:
+		return api.Finding{Code: api.FindWire, Detail: "it speaks another wire version"}
+	default:
+		return api.Finding{Code: api.FindSilent, Detail: "what comes from it is dropped: " + s.Why.String()}
+	}
+}
+
+// drops counts what was not taken, by peer; the rest is strangers'.
+func (d *daemon) drops() []api.Drop {
+	var out []api.Drop
+	rest := d.beat.Drops()
+	for _, s := range d.beat.Peers() {
+		for why, n := range s.Drops {
+			if n > 0 {
+				out = append(out, api.Drop{Peer: s.Name, Reason: udp.Drop(why).String(), Count: n})
+			}
+			rest[why] -= min(n, rest[why])
+		}
+	}
+	for why, n := range rest {
+		if n > 0 {
+			out = append(out, api.Drop{Reason: udp.Drop(why).String(), Count: n})
+		}
+	}
+	for reason, n := range d.port.Failures() {
+		if reason != secure.FailClosing {
+			out = append(out, api.Drop{Reason: fmt.Sprintf("TCP: %s", reason), Count: n})
+		}
+	}
+	slices.SortFunc(out, func(a, b api.Drop) int {
+		return cmp.Or(cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Reason, b.Reason))
+	})
+	return out
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/flip-ha/flip/api"
+)
+
+// TestScripts runs testdata/script: command lines, what they print and how they
+// exit, against a daemon that answers what the script says.
+func TestScripts(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(bin, "flip")); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       os.Getenv("FLIP_UPDATE") != "",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv(asFlip, "1")
+			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"daemon": daemonCmd,
+			"stale":  staleCmd,
+			"exits":  exitsCmd,
+		},
+	})
+}
+
+// daemonCmd serves SOCKET with the answers of the files DIR/status.json and
+// DIR/assign.json; an answer with a code is an error. With ?consistent it
+// answers DIR/consistent.json if that is there.
+func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: daemon SOCKET DIR")
+	}
+	path, dir := ts.MkAbs(args[0]), ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
+	l, err := net.Listen("unix", path)
+	ts.Check(err)
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/v1/") + ".json"
+		if r.URL.Query().Has(api.Consistent) {
+			name = "consistent.json"
+		}
+		if sys := r.URL.Query().Get("system"); sys != "" {
+			name = "assign-" + sys + ".json"
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			data, _ = json.Marshal(api.Error{Code: api.CodeNotFound, Message: "no " + name, Hint: "a hint"})
+		}
+		var e api.Error
+		if json.Unmarshal(data, &e) == nil && e.Code != "" {
+			w.WriteHeader(e.Status())
+		}
+		_, _ = w.Write(data)
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	ts.Defer(func() { _ = srv.Close(); <-done })
+}
+
+// staleCmd leaves a socket behind, as a daemon that was killed does.
+func staleCmd(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(args[0]), Net: "unix"})
+	ts.Check(err)
+	l.SetUnlinkOnClose(false)
+	ts.Check(l.Close())
+}
+
+// exitsCmd runs flip and wants this very exit code: exits CODE ARG...
+func exitsCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: exits CODE ARG...")
+	}
+	err := ts.Exec("sh", append([]string{"-c", `flip "$@"; code=$?; [ "$code" = "$0" ] || { echo "exit code $code, not $0" >&2; exit 1; }`}, args...)...)
+	if err != nil {
+		ts.Fatalf("flip %s: %v\n%s", strings.Join(args[1:], " "), err, ts.ReadFile("stderr"))
+	}
+}
