@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// upsAfter are the `up` lines of an item by a member after a moment.
+func (c *cluster) upsAfter(member, item string, since time.Time) []line {
+	var out []line
+	for _, l := range c.trace() {
+		if l.member == member && l.item == item && l.verb == "up" && l.at.After(since) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func TestSIGTERMHandsOverFirst(t *testing.T) {
+	c := newCluster(t, nil)
+	c.start(c.ids...)
+	c.becomes(30*time.Second, "flip", allActive)
+	c.ready(c.ids...)
+	began := time.Now()
+	c.signal("flip1", syscall.SIGTERM)
+	if code := c.exit("flip1", 15*time.Second); code != 0 {
+		t.Errorf("flip1 exited %d", code)
+	}
+	died := c.procs["flip1"].died
+	ups := c.upsAfter("flip", "192.168.0.1", began)
+	if len(ups) == 0 || ups[0].at.After(died) {
+		t.Fatalf("flip has not taken over before the end of flip1: %v", ups)
+	}
+	t.Logf("SIGTERM to the new owner's hook: %v; to the end of the process: %v", ups[0].at.Sub(began), died.Sub(began))
+	c.becomes(5*time.Second, "flip", flip1Down)
+	c.noGap("192.168.0.1")
+	// The goodbye has called it down at once.
+	st, err := c.status("flip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range st.Members {
+		if m.Name == "flip1" && m.State != "down" {
+			t.Errorf("flip1 is %s after its goodbye", m.State)
+		}
+	}
+}
+
+func TestSIGTERMWithoutQuorum(t *testing.T) {
+	const stopTimeout = 5 * time.Second // of the sample as these tests write it
+	c := newCluster(t, nil)
+	c.start(c.ids...)
+	c.becomes(30*time.Second, "flip", allActive)
+	c.kill("flip1", "flip2")
+	began := time.Now()
+	c.signal("flip", syscall.SIGTERM)
+	if code := c.exit("flip", stopTimeout); code != 0 {
+		t.Errorf("flip exited %d", code)
+	}
+	t.Logf("ended after %v", time.Since(began))
+	for _, l := range c.trace() {
+		if l.member == "flip" && l.verb == "down" && l.item == "192.168.0.2" && l.at.After(began) {
+			return
+		}
+	}
+	t.Error("flip has not released 192.168.0.2")
+}
