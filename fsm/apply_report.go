@@ -42,7 +42,7 @@ func (c *change) acquired(m Member, r Report, claim Claim) {
 		return
 	case slot.Token != claim.Token && c.next.keeps(RuleAcquiredToken):
 		return
-	case slot.AtMostOne && !(m.Up && m.Settled):
+	case slot.AtMostOne && (!m.Up || !m.Settled):
 		return
 	}
 	c.failures.Delete(memberKey(r.Member, claim.Key))

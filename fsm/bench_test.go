@@ -145,8 +145,8 @@ func BenchmarkWrite(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	bench(b, func(b *testing.B, d *driver, _ int) {
 		raw := snapshot(b, d.s)
-		b.ReportMetric(float64(len(raw)), "bytes")
 		b.ResetTimer()
+		b.ReportMetric(float64(len(raw)), "bytes")
 		for range b.N {
 			if _, err := Read(bytes.NewReader(raw)); err != nil {
 				b.Fatal(err)

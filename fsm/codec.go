@@ -113,7 +113,11 @@ func marshal(v any) ([]byte, error) {
 }
 
 func unmarshal(b []byte, into any) error {
-	dec := codec.NewDecoderBytes(b, handle)
+	return unmarshalWith(codec.NewDecoderBytes(b, handle), b, into)
+}
+
+// unmarshalWith uses a decoder that has been set to b.
+func unmarshalWith(dec *codec.Decoder, b []byte, into any) error {
 	if err := dec.Decode(into); err != nil {
 		return err
 	}

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
 )
 
 // loader builds a State out of a snapshot's records. It accepts them only in
 // the form in which Write writes them.
 type loader struct {
 	change *change
+	dec    *codec.Decoder
 	last   byte   // kind of the last record
 	key    []byte // where the last record of this kind stands
 	names  map[string]string
@@ -35,7 +38,7 @@ func (l *loader) load(kind byte, body []byte) error {
 		return l.failure(body)
 	case recordJournal:
 		var e JournalEntry
-		if err := unmarshal(body, &e); err != nil {
+		if err := l.unmarshal(body, &e); err != nil {
 			return err
 		}
 		l.change.book.add(e)
@@ -43,6 +46,12 @@ func (l *loader) load(kind byte, body []byte) error {
 	default:
 		return fmt.Errorf("kind %d is unknown", kind)
 	}
+}
+
+// unmarshal reads a body with the one decoder that serves them all.
+func (l *loader) unmarshal(body []byte, into any) error {
+	l.dec.ResetBytes(body)
+	return unmarshalWith(l.dec, body, into)
 }
 
 // ascends refuses what does not come in the order of the tree.
@@ -56,7 +65,7 @@ func (l *loader) ascends(key []byte) error {
 
 func (l *loader) header(body []byte) error {
 	var r headerRecord
-	if err := unmarshal(body, &r); err != nil {
+	if err := l.unmarshal(body, &r); err != nil {
 		return err
 	}
 	spec, err := r.Spec.spec()
@@ -73,7 +82,7 @@ func (l *loader) header(body []byte) error {
 
 func (l *loader) member(body []byte) error {
 	var r memberRecord
-	if err := unmarshal(body, &r); err != nil {
+	if err := l.unmarshal(body, &r); err != nil {
 		return err
 	}
 	l.change.setMember(r.ID, r.Member)
@@ -82,7 +91,7 @@ func (l *loader) member(body []byte) error {
 
 func (l *loader) failure(body []byte) error {
 	var r failureRecord
-	if err := unmarshal(body, &r); err != nil {
+	if err := l.unmarshal(body, &r); err != nil {
 		return err
 	}
 	if _, ok := l.change.member(r.ID); !ok {
@@ -95,7 +104,7 @@ func (l *loader) failure(body []byte) error {
 
 func (l *loader) slot(body []byte) error {
 	slot := new(Slot)
-	if err := unmarshal(body, slot); err != nil {
+	if err := l.unmarshal(body, slot); err != nil {
 		return err
 	}
 	slot.System = share(l.names, slot.System)

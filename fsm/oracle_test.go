@@ -3,7 +3,6 @@ package fsm
 import (
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 )
@@ -372,60 +371,4 @@ func (o *oracle) remove(id MemberID) bool {
 	delete(o.members, id)
 	o.forget(id)
 	return true
-}
-
-// text is everything in words, sorted, to be compared with textOf a State.
-func (o *oracle) text() string {
-	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", o.cluster, o.spec.Version, o.maxTTL, o.voters)}
-	for id, m := range o.members {
-		lines = append(lines, memberText(id, m))
-	}
-	for k, s := range o.slots {
-		line := fmt.Sprintf("slot %+v home %s owner %s before %s token %d gated %v most %v acquired %d", k, s.home, s.owner,
-			s.previous, s.token, s.gated, s.atMostOne, s.acquired)
-		for _, e := range s.entries {
-			line += entryText(e.Entry, e.recipe)
-		}
-		lines = append(lines, line)
-	}
-	for k, f := range o.failures {
-		lines = append(lines, fmt.Sprintf("failure %s %+v", k, f))
-	}
-	sort.Strings(lines)
-	return strings.Join(lines, "\n")
-}
-
-func memberText(id MemberID, m Member) string {
-	kept := slices.SortedFunc(slices.Values(m.Kept), Key.Compare)
-	m.Kept = nil
-	return fmt.Sprintf("member %s %+v kept %+v", id, m, kept)
-}
-
-func entryText(e Entry, recipe string) string {
-	e.Recipe = nil
-	return fmt.Sprintf("\n  %+v by %s", e, recipe)
-}
-
-func textOf(s *State) string {
-	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", s.Cluster(), s.Spec().Version, s.MaxTTL(), s.Voters().Index)}
-	for id, m := range s.Members() {
-		lines = append(lines, memberText(id, m))
-	}
-	for slot := range s.Slots() {
-		line := fmt.Sprintf("slot %+v home %s owner %s before %s token %d gated %v most %v acquired %d", slot.Key, slot.Home, slot.Owner,
-			slot.Previous, slot.Token, slot.Gated, slot.AtMostOne, slot.Acquired)
-		for _, e := range slot.Outstanding {
-			recipe := oracleRecipe(s.Spec().Systems[slot.System])
-			if r := e.Recipe; r != nil {
-				recipe = oracleRecipe(System{Action: r.Action, Down: r.Down, Config: r.Config, StopTimeout: r.StopTimeout})
-			}
-			line += entryText(e, recipe)
-		}
-		lines = append(lines, line)
-	}
-	for id, f := range s.Failures() {
-		lines = append(lines, fmt.Sprintf("failure %s %+v", failureKey(id, f.Key), f))
-	}
-	sort.Strings(lines)
-	return strings.Join(lines, "\n")
 }

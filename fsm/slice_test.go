@@ -195,7 +195,7 @@ func TestSliceJobs(t *testing.T) {
 		}
 	}
 	owe := d.s.Slice("b", d.epoch("b"), "machine-b", d.at).Owe
-	if len(owe) != 2 || owe[0].Token != token-1 || owe[0].Job.Token != token-1 || !owe[0].Job.Gated ||
+	if len(owe) != 2 || owe[0].Token != token-2 || owe[0].Job.Token != token-2 || !owe[0].Job.Gated ||
 		!slices.Equal(owe[0].Job.Addrs, []string{"198.51.100.1"}) {
 		t.Fatalf("%+v", owe)
 	}

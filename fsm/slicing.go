@@ -26,7 +26,7 @@ func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
 	}
 	// Counting first is cheaper than letting a list of some hundred thousand
 	// jobs grow.
-	count := 0
+	count := p.replicas()
 	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
 		if p.wants(slot) {
 			count++
@@ -40,9 +40,7 @@ func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
 		p.add(slot, &out)
 		return false
 	})
-	if p.here {
-		p.replicated(&out)
-	}
+	p.replicated(&out)
 	return out
 }
 
@@ -158,9 +156,22 @@ func (p *slicer) owed(slot *Slot, e Entry) Owed {
 	return Owed{Entry: e, Job: job}
 }
 
+// replicas is how many replicated items the member holds.
+func (p *slicer) replicas() int {
+	n := 0
+	for _, id := range p.state.spec.Servers[p.member].Systems {
+		if sys := p.state.spec.Systems[id]; p.here && sys.Split == Replicate {
+			n += len(sys.Items)
+		}
+	}
+	return n
+}
+
 // replicated adds what every server that lists a replicated system holds.
 func (p *slicer) replicated(out *Slice) {
-	added := false
+	if p.replicas() == 0 {
+		return
+	}
 	for _, id := range p.state.spec.Servers[p.member].Systems {
 		sys := p.state.spec.Systems[id]
 		if sys.Split != Replicate {
@@ -170,12 +181,9 @@ func (p *slicer) replicated(out *Slice) {
 			job := sys.job(&Slot{Key: Key{System: id, Item: item.ID}, Reason: "replicated"})
 			job.Addrs = item.Addrs
 			out.Want = append(out.Want, job)
-			added = true
 		}
 	}
-	if added {
-		slices.SortFunc(out.Want, func(a, b Job) int { return a.Compare(b.Key) })
-	}
+	slices.SortFunc(out.Want, func(a, b Job) int { return a.Compare(b.Key) })
 }
 
 // Job is a slot with what the Spec says of how to make it true for its owner.

@@ -122,7 +122,7 @@ func readSnapshot(in *snapshotReader) (*State, error) {
 	if v := binary.BigEndian.Uint32(head[len(snapshotMagic):]); v != snapshotVersion {
 		return nil, fmt.Errorf("version %d is unknown, this program knows %d", v, snapshotVersion)
 	}
-	l := loader{change: New().begin(0), names: make(map[string]string)}
+	l := loader{change: New().begin(0), dec: codec.NewDecoderBytes(nil, handle), names: make(map[string]string)}
 	for n := uint64(0); ; n++ {
 		kind, body, err := in.record()
 		if err != nil {

@@ -251,8 +251,13 @@ func inject(w *world, ws words) {
 	var msg Message
 	switch ws.pairs["msg"] {
 	case "ack":
+		sent := to.p.member.lease.sent.at
+		at := sent[len(sent)-1] // a true one
+		if ws.pairs["sent"] != "last" {
+			at = to.local(ws.span("sent", w.now))
+		}
 		msg = Ack{
-			Epoch: epoch, Sent: to.local(ws.span("sent", w.now)), TTL: ws.span("ttl", defaultLease),
+			Epoch: epoch, Sent: at, TTL: ws.span("ttl", defaultLease),
 			Voters: fsm.Voters{Index: w.state().Voters().Index}, Applied: fsm.Index(ws.number("applied", 0)),
 		}
 	case "heartbeat":

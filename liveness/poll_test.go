@@ -106,7 +106,7 @@ func drawBallot(t *rapid.T, w *world, sent []Poll, list fsm.Voters) Ballot {
 	case 4:
 		b.Poll.ByEpoch++
 	case 5:
-		b.TTL = time.Duration(rapid.IntRange(0, 300).Draw(t, "ttl")) * time.Millisecond
+		b.TTL = time.Duration(rapid.IntRange(0, 900).Draw(t, "ttl")) * time.Millisecond
 	case 6:
 		b.Poll.Of = w.names[0]
 	}

@@ -101,7 +101,8 @@ func (v *voter) mayVoteAt(now time.Duration, h *heldPoll, own *lease) (time.Dura
 	if v.cfg.Without.has(RuleHeldPoll) {
 		heard = h.heard
 	}
-	at := max(pause, p.shownFrom+v.slack(), heard+slack, v.listedFrom+slack, v.atStart()+slack)
+	// A member never heard counts as heard at the start: heard is never before it.
+	at := max(pause, p.shownFrom+v.slack(), heard+slack, v.listedFrom+slack)
 	if v.cfg.Without.has(RuleUnbrokenLease) {
 		return at, true
 	}

@@ -80,6 +80,7 @@ func ignoreCancel(err error) error {
 
 // report carries what is true on this machine to the leader.
 func (d *daemon) report(ctx context.Context, r fsm.Report) error {
+	r.At = time.Now().UnixMilli()
 	res, err := d.node.Propose(ctx, r)
 	if err == nil && !res.Applied {
 		return fmt.Errorf("report: %s", res.Why)

@@ -1,0 +1,218 @@
+package liveness
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// newTestVoter is n2 of three voters, with every condition to vote fulfilled but
+// the silence of n3: the log is as old as the process, one hour.
+func newTestVoter(t *testing.T) (*voter, *world, *lease) {
+	t.Helper()
+	w := newWorld()
+	w.silent = true
+	for _, line := range []string{"cluster n1,n2,n3,n4", "voters n1,n2,n3"} {
+		quiet(w, line)
+	}
+	for i, name := range []fsm.MemberID{"n1", "n2", "n3"} {
+		w.commit(fsm.Register{
+			Member: name, Nonce: fsm.Nonce{byte(i + 1)}, Process: fsm.Nonce{byte(i + 1)}, Host: w.node(name).host,
+		})
+	}
+	cfg := Config{Self: "n2", Instance: "i-n2", Process: fsm.Nonce{2}, Voter: true}
+	view := newView(&cfg)
+	v := newVoter(&view)
+	view.read(w.state(), w.index())
+	view.adopt(0, w.state().Voters())
+	v.relisted(0)
+	v.read(0)
+	own := &lease{epoch: 4, began: true}
+	return &v, w, own
+}
+
+const hour = time.Hour
+
+func (v *voter) epochOf(m fsm.MemberID) fsm.Epoch { return v.view.member(m).Epoch }
+
+func pollOf(v *voter, of fsm.MemberID, at time.Duration) Poll {
+	return Poll{By: "n1/i-n1", ByEpoch: 3, Of: of, Epoch: v.epochOf(of), At: at}
+}
+
+var fromN1 = From{Member: "n1", Instance: "i-n1"}
+
+func TestVoterAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(v *voter, own *lease) // after the poll of n1 about n3 came, one hour after the start
+		later  time.Duration
+		want   int
+	}{
+		"nothing heard":                   {func(*voter, *lease) {}, 0, 1},
+		"poll expired":                    {func(*voter, *lease) {}, 301 * time.Millisecond, 1}, // answered at once
+		"member heard":                    {func(v *voter, _ *lease) { hear(v, "n3", v.epochOf("n3")) }, 0, 0},
+		"member heard under an old one":   {func(v *voter, _ *lease) { hear(v, "n3", v.epochOf("n3")-1) }, 0, 0},
+		"another member heard":            {func(v *voter, _ *lease) { hear(v, "n1", v.epochOf("n1")) }, 0, 1},
+		"no lease of its own":             {func(_ *voter, own *lease) { own.over = true }, 0, 0},
+		"a young lease of its own":        {func(_ *voter, own *lease) { own.since = hour - 329*time.Millisecond }, 0, 0},
+		"a lease of its own for slack":    {func(_ *voter, own *lease) { own.since = hour - 330*time.Millisecond }, 0, 1},
+		"just become a voter":             {func(v *voter, _ *lease) { v.listedFrom = hour - 329*time.Millisecond }, 0, 0},
+		"no voter":                        {func(v *voter, _ *lease) { v.listed = false }, 0, 0},
+		"own registration not read":       {func(v *voter, _ *lease) { v.registered = false }, 0, 0},
+		"epoch just read":                 {func(v *voter, _ *lease) { v.peers["n3"].shownFrom = hour - 329*time.Millisecond }, 0, 0},
+		"a long grant is out":             {func(v *voter, _ *lease) { grantLong(v, hour-time.Second) }, 0, 0},
+		"a long grant is over":            {func(v *voter, _ *lease) { grantLong(v, hour-1100*time.Millisecond) }, 0, 1},
+		"voters changed":                  {func(v *voter, _ *lease) { v.relisted(hour) }, 0, 0},
+		"an older poll came afterwards":   {func(v *voter, _ *lease) { v.hold(hour, fromN1, pollOf(v, "n3", 9)) }, 0, 1},
+		"a poll about itself":             {func(v *voter, _ *lease) { v.hold(hour, fromN1, pollOf(v, "n2", 10)) }, 0, 1},
+		"a poll about another epoch":      {func(v *voter, _ *lease) { p := pollOf(v, "n1", 10); p.Epoch++; v.hold(hour, fromN1, p) }, 0, 1},
+		"a poll in another one's name":    {func(v *voter, _ *lease) { p := pollOf(v, "n1", 10); p.By = "n3/i-n3"; v.hold(hour, fromN1, p) }, 0, 1},
+		"a poll of a stranger":            {func(v *voter, _ *lease) { v.hold(hour, From{Member: "n9", Instance: "i"}, Poll{By: "n9/i", Of: "n3"}) }, 0, 1},
+		"a second poller":                 {func(v *voter, _ *lease) { holdOther(v) }, 0, 2},
+		"the poller's next process":       {func(v *voter, _ *lease) { p := pollOf(v, "n3", 1); p.ByEpoch = 9; v.hold(hour, fromN1, p) }, 0, 1},
+		"may answer only after ttl":       {func(_ *voter, own *lease) { own.since = hour }, 330 * time.Millisecond, 0},
+		"may answer within ttl":           {func(_ *voter, own *lease) { own.since = hour - 30*time.Millisecond }, 300 * time.Millisecond, 1},
+		"the member's own log epoch went": {func(v *voter, _ *lease) { delete(v.peers, "n3") }, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, _, own := newTestVoter(t)
+			v.hold(hour, fromN1, pollOf(v, "n3", 10))
+			tt.change(v, own)
+			var got []Ballot
+			if tt.want == 1 && tt.later > 300*time.Millisecond {
+				got = append(got, v.answers(hour, own)...)
+			}
+			got = append(got, v.answers(hour+tt.later, own)...)
+			if len(got) != tt.want {
+				t.Fatalf("%d answers, want %d: %+v", len(got), tt.want, got)
+			}
+			for _, b := range got {
+				if b.Voter != "n2/i-n2" || b.Voters != v.list.Index || b.TTL != 300*time.Millisecond || b.Poll.Of != "n3" {
+					t.Errorf("answered %+v", b)
+				}
+			}
+			if again := v.answers(hour+tt.later, own); len(again) != 0 {
+				t.Errorf("answered twice: %+v", again)
+			}
+		})
+	}
+}
+
+func hear(v *voter, m fsm.MemberID, e fsm.Epoch) {
+	v.heartbeat(hour, From{Member: m, Instance: "i-" + string(m)}, Heartbeat{Epoch: e, Sent: 1})
+}
+
+// grantLong is a grant of one second, given while ttl was that long.
+func grantLong(v *voter, at time.Duration) {
+	v.peers["n3"].heard = at
+	v.peers["n3"].grant(at, time.Second)
+}
+
+func holdOther(v *voter) {
+	v.hold(hour, From{Member: "n4", Instance: "i-n4"}, Poll{By: "n4/i-n4", Of: "n3", Epoch: v.epochOf("n3"), At: 1})
+}
+
+func TestGoodbyeMustNameItsSender(t *testing.T) {
+	_, w, _ := newTestVoter(t)
+	host := w.node("n3").host
+	bye := fsm.Goodbye{Member: "n3", Host: host, Process: fsm.Nonce{3}, Epoch: 5}
+	from := From{Member: "n3", Instance: "i-n3"}
+	for name, tt := range map[string]struct {
+		from   From
+		change func(*fsm.Goodbye)
+		want   int
+	}{
+		"true":                {from, func(*fsm.Goodbye) {}, 1},
+		"another member's":    {fromN1, func(*fsm.Goodbye) {}, 0},
+		"another instance's":  {From{Member: "n3", Instance: "i-n1"}, func(*fsm.Goodbye) {}, 0},
+		"without a process":   {from, func(b *fsm.Goodbye) { b.Process = fsm.Nonce{} }, 0},
+		"another process":     {from, func(b *fsm.Goodbye) { b.Process = fsm.Nonce{77} }, 0},
+		"of somebody unknown": {From{Member: "n9", Instance: "i-n3"}, func(b *fsm.Goodbye) { b.Member = "n9" }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, _, _ := newTestVoter(t)
+			g := newGoodbyes(v.view)
+			said := bye
+			tt.change(&said)
+			g.receive(hour, tt.from, said)
+			downs := g.downs(v.list)
+			if len(downs) != tt.want {
+				t.Fatalf("%d downs, want %d", len(downs), tt.want)
+			}
+			if d, ok := downs["n3"]; ok && (d.Epoch != v.epochOf("n3") || d.Goodbye == nil || d.Voters != v.list.Index) {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
+func TestUnsettledGoodbyeIsIgnored(t *testing.T) {
+	v, w, _ := newTestVoter(t)
+	host := w.node("n3").host
+	host.Boot = "another"
+	w.commit(fsm.Register{Member: "n3", Nonce: fsm.Nonce{8}, Process: fsm.Nonce{8}, Replaces: v.epochOf("n3"), Host: host})
+	v.view.read(w.state(), w.index())
+	g := newGoodbyes(v.view)
+	g.receive(hour, From{Member: "n3", Instance: "i-n3"}, fsm.Goodbye{Member: "n3", Host: host, Process: fsm.Nonce{8}})
+	if n := len(g.downs(v.list)) + len(g.late()) + len(g.acks()); n != 0 {
+		t.Errorf("an unsettled process's goodbye had %d effects", n)
+	}
+}
+
+func TestGoodbyesAreBounded(t *testing.T) {
+	v, w, _ := newTestVoter(t)
+	g := newGoodbyes(v.view)
+	for i := range 2 * maxGoodbyes {
+		g.receive(hour, From{Member: "n3", Instance: "i-n3"}, fsm.Goodbye{
+			Member: "n3", Host: w.node("n3").host, Process: fsm.Nonce{byte(i), byte(i >> 8), 1},
+		})
+	}
+	if len(g.heard) != maxGoodbyes {
+		t.Errorf("%d goodbyes are kept", len(g.heard))
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	v, _, _ := newTestVoter(t)
+	have := v.list
+	for name, tt := range map[string]struct {
+		list fsm.Voters
+		want bool
+	}{
+		"newer":    {fsm.Voters{Index: have.Index + 1, IDs: []fsm.VoterID{"n1/i-n1"}}, true},
+		"the same": {have, false},
+		"older":    {fsm.Voters{Index: have.Index - 1, IDs: have.IDs}, false},
+		"empty":    {fsm.Voters{Index: have.Index + 1}, false},
+		"too long": {fsm.Voters{Index: have.Index + 1, IDs: make([]fsm.VoterID, maxVoters+1)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, _, _ := newTestVoter(t)
+			if got := v.adopt(hour, tt.list); got != tt.want || (!got && !slices.Equal(v.list.IDs, have.IDs)) {
+				t.Errorf("adopted %t, want %t: %v", got, tt.want, v.list)
+			}
+		})
+	}
+}
+
+// TestWithoutVoter is a member that never votes nor grants.
+func TestWithoutVoter(t *testing.T) {
+	w := newWorld()
+	w.silent = true
+	quiet(w, "cluster n1,n2")
+	p := New(Config{Self: "n1", Instance: "i-n1", NewNonce: func() fsm.Nonce { return fsm.Nonce{1} }, Process: fsm.Nonce{1}})
+	p.Read(0, w.state(), w.index(), false, "n2/i-n2")
+	if _, ok := p.Register(1); !ok {
+		t.Fatal("it must register")
+	}
+	from := From{Member: "n2", Instance: "i-n2"}
+	if out := p.Receive(hour, from, Heartbeat{Epoch: 9, Sent: 1}); len(out) != 0 {
+		t.Errorf("it answered a heartbeat: %+v", out)
+	}
+	if p.Receive(hour, from, Goodbye{fsm.Goodbye{Member: "n2", Process: fsm.Nonce{5}, Host: fsm.Host{Instance: "i-n2"}}}); len(p.byes.heard) != 0 {
+		t.Error("it keeps a goodbye")
+	}
+	if p.Ready(hour) || p.Hears(hour) != true || p.TakeOver(hour) {
+		t.Error("ready without an epoch, deaf without members, or taking over")
+	}
+}
