@@ -66,3 +66,29 @@ func TestSIGTERMWithoutQuorum(t *testing.T) {
 	}
 	t.Error("flip has not released 192.168.0.2")
 }
+
+// Each node in turn, so that the leader is among them: the others go on at
+// once, and nothing is held by nobody.
+func TestSIGTERMOfEach(t *testing.T) {
+	c := newCluster(t, nil)
+	c.start(c.ids...)
+	c.becomes(30*time.Second, "flip", allActive)
+	c.ready(c.ids...)
+	for _, id := range c.ids {
+		st, err := c.status(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.signal(id, syscall.SIGTERM)
+		began := time.Now()
+		if code := c.exit(id, 15*time.Second); code != 0 {
+			t.Errorf("%s exited %d", id, code)
+		}
+		t.Logf("%s (leader: %v) ended after %v", id, string(st.Cluster.Leader) == id, c.procs[id].died.Sub(began))
+		c.start(id)
+		c.ready(c.ids...)
+		c.becomes(20*time.Second, id, allActive)
+	}
+	c.noGap("192.168.0.1")
+	c.noGap("192.168.0.2")
+}

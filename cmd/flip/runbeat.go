@@ -8,16 +8,26 @@ import (
 	"github.com/flip-ha/flip/liveness/udp"
 )
 
-// heartbeat is the Endpoint with its news told twice: raftnode and the
-// executor's feed each want to be woken, and a channel wakes one reader.
+// heartbeat is the Endpoint with its news told to each who asked for them: a
+// channel of the Endpoint's own wakes one reader only.
 type heartbeat struct {
 	*udp.Endpoint
-	node chan struct{} // both of capacity 1
-	feed chan struct{}
+	node    <-chan struct{}
+	readers []chan struct{}
 }
 
 func newHeartbeat(e *udp.Endpoint) *heartbeat {
-	return &heartbeat{Endpoint: e, node: make(chan struct{}, 1), feed: make(chan struct{}, 1)}
+	h := &heartbeat{Endpoint: e}
+	h.node = h.news()
+	return h
+}
+
+// news is woken, with a capacity of 1, when anything that the Endpoint answers
+// may have changed. It is for before Run.
+func (h *heartbeat) news() <-chan struct{} {
+	c := make(chan struct{}, 1)
+	h.readers = append(h.readers, c)
+	return c
 }
 
 // Changed implements raftnode.Detector.
@@ -34,7 +44,7 @@ func (h *heartbeat) Run(ctx context.Context) error {
 				return nil
 			case <-h.Endpoint.Changed():
 			}
-			for _, c := range []chan struct{}{h.node, h.feed} {
+			for _, c := range h.readers {
 				select {
 				case c <- struct{}{}:
 				default:

@@ -13,9 +13,6 @@ import (
 	"github.com/flip-ha/flip/liveness/udp"
 )
 
-// errSuperseded ends a daemon whose name another machine has taken.
-var errSuperseded = errors.New("another machine has registered under this member's name")
-
 func (d *daemon) openExecutor() {
 	d.exec = actions.New(actions.Config{
 		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine},
@@ -47,9 +44,14 @@ func (d *daemon) Run(ctx context.Context) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, running := errgroup.WithContext(running)
+	// Heartbeats and effects outlive a part that fails: what is held at most once
+	// is to be let go of, and the others told.
+	last, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g.Go(func() error { return d.beat.Run(last) })
+	g.Go(func() error { return d.exec.Run(last, d.report) })
 	for _, actor := range []func(context.Context) error{
-		d.port.Run, d.beat.Run, d.node.Run, d.feed, d.notify,
-		func(ctx context.Context) error { return d.exec.Run(ctx, d.report) },
+		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 	} {
@@ -62,8 +64,11 @@ func (d *daemon) Run(ctx context.Context) error {
 		d.log.Info().Str("cause", context.Cause(ctx).Error()).Msg("stopping in order")
 		d.stop(running)
 	case <-running.Done():
+		d.log.Error().Err(context.Cause(running)).Msg("a part of flip has failed: letting go of all at-most-one items")
+		d.abandon(last)
 	}
 	cancel()
+	end()
 	err := g.Wait()
 	d.peers.client.Close()
 	err = errors.Join(ignoreCancel(err), d.close())
@@ -104,16 +109,11 @@ func (d *daemon) feed(ctx context.Context) error {
 			}
 			d.exec.Set(state.Slice(d.self.Name, epoch, d.host.Machine, at), d.leaseOf(epoch))
 		}
-		if d.beat.Superseded() {
-			d.log.Error().Err(errSuperseded).Msg("releasing everything and ending")
-			d.release(ctx, true)
-			return hinted{errSuperseded, "two machines run flip with the same id and key: stop one, or give it its own id in the file"}
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.node.Changed(at):
-		case <-d.beat.feed:
+		case <-d.news.feed:
 			d.exec.Wake()
 		}
 	}

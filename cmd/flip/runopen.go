@@ -37,6 +37,7 @@ type daemon struct {
 	port    *secure.Listener // the server's TCP port
 	peers   peers
 	beat    *heartbeat
+	news    struct{ feed, name, stop <-chan struct{} } // of beat, a reader each
 	node    *raftnode.Node
 	exec    *actions.Executor
 	local   *server.Server // on the unix socket
@@ -156,6 +157,7 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 		Self: d.self.Name, Resolve: d.resolve, Servers: d.serverNames, Cluster: d.cluster,
 		Clock: udp.Boottime, Log: d.log,
 	}, conn, box, p))
+	d.news.feed, d.news.name, d.news.stop = d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
 	return nil
 }

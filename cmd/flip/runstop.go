@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -36,6 +37,14 @@ func (d *daemon) stop(ctx context.Context) {
 	if err := d.node.StepDown(ctx); err != nil {
 		d.log.Warn().Err(err).Msg("leadership not handed over: the others elect anew")
 	}
+}
+
+// abandon is what a process does that cannot go on: at-most-one items must not
+// stay up with nobody to end them. At-least-one items stay as they are, as they
+// would at a crash; the next start sorts them out.
+func (d *daemon) abandon(ctx context.Context) {
+	d.release(ctx, false)
+	d.sayGoodbye(ctx)
 }
 
 // stopWait is the largest stop_timeout of the systems that this node serves.
@@ -131,18 +140,16 @@ func (d *daemon) release(ctx context.Context, atLeastOneToo bool) {
 
 // sayGoodbye lets the leader call this node down at once.
 func (d *daemon) sayGoodbye(ctx context.Context) {
-	if d.beat.Epoch() == 0 {
-		return
+	leader, _ := d.node.Leader()
+	if d.beat.Epoch() == 0 || leader == "" {
+		return // nobody could have it agreed on
 	}
 	d.beat.Goodbye(d.exec.Kept())
 	timer := time.NewTimer(goodbyeWait)
 	defer timer.Stop()
 	for !d.beat.GoodbyeDone() {
-		if leader, _ := d.node.Leader(); leader == "" {
-			return
-		}
 		select {
-		case <-d.beat.feed:
+		case <-d.news.stop:
 		case <-timer.C:
 			d.log.Warn().Msg("no answer to the goodbye: the others will notice by the silence")
 			return
@@ -150,4 +157,52 @@ func (d *daemon) sayGoodbye(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// errSuperseded ends a daemon whose name another machine has taken.
+var errSuperseded = errors.New("another machine has registered under this member's name")
+
+// keepName ends this daemon once another machine has taken its name: it lets go
+// of everything, has that agreed on, and never registers again (LEASES.md, L6).
+func (d *daemon) keepName(ctx context.Context) error {
+	for !d.beat.Superseded() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.news.name:
+		}
+	}
+	d.log.Error().Err(errSuperseded).Msg("releasing everything and ending")
+	d.release(ctx, true)
+	d.untilReported(ctx)
+	return hinted{errSuperseded, "two machines run flip with the same id and key: stop one, or give it its own id in the file"}
+}
+
+// untilReported waits, for a bounded time, until the log holds nothing against
+// this process's machine any more.
+func (d *daemon) untilReported(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.stopWait())
+	defer cancel()
+	for {
+		state, at := d.node.View()
+		if !d.isOutstanding(state) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.node.Changed(at):
+		}
+	}
+}
+
+func (d *daemon) isOutstanding(s *fsm.State) bool {
+	for slot := range s.Slots() {
+		if slices.ContainsFunc(slot.Outstanding, func(e fsm.Entry) bool {
+			return e.Member == d.self.Name && e.Host == d.host && !e.Void
+		}) {
+			return true
+		}
+	}
+	return false
 }
