@@ -59,6 +59,7 @@ type cluster struct {
 	ports map[string]int
 	procs map[string]*proc
 	env   []string
+	stdin *os.File // of the next daemon; nil: none
 	wrap  []string // put before the program, such as `ip netns exec X`
 }
 
@@ -184,6 +185,9 @@ func (c *cluster) startWith(id, file string, env ...string) *proc {
 	args := slices.Concat(c.wrap, []string{binary, "run", "--id", id, "--dir", filepath.Join(c.dir, "d"), file})
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env, cmd.Stderr, cmd.Stdout = append(slices.Clone(c.env), env...), log, log
+	if c.stdin != nil {
+		cmd.Stdin = c.stdin
+	}
 	// A test that dies takes its daemons along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

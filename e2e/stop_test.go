@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -91,4 +92,29 @@ func TestSIGTERMOfEach(t *testing.T) {
 	}
 	c.noGap("192.168.0.1")
 	c.noGap("192.168.0.2")
+}
+
+// A supervisor that dies closes stdin: flip then stops in order.
+func TestStdinClosed(t *testing.T) {
+	c := newCluster(t, func(s spec) { s["exit_on_stdin_close"] = true })
+	stdin := map[string]*os.File{}
+	for _, id := range c.ids {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.stdin = r
+		c.start(id)
+		_ = r.Close()
+		stdin[id] = w
+		t.Cleanup(func() { _ = w.Close() })
+	}
+	c.becomes(30*time.Second, "flip", allActive)
+	c.ready(c.ids...)
+	_ = stdin["flip1"].Close()
+	if code := c.exit("flip1", 15*time.Second); code != 0 {
+		t.Errorf("flip1 exited %d", code)
+	}
+	c.becomes(5*time.Second, "flip", flip1Down)
+	c.noGap("192.168.0.1")
 }
