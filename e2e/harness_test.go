@@ -24,24 +24,18 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "flip-e2e-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "flip")
 	build := exec.Command("go", "build", "-o", binary, "github.com/flip-ha/flip/cmd/flip")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build flip: %v\n%s", err, out)
-		return 1
+		panic(fmt.Sprintf("build flip: %v\n%s", err, out))
 	}
-	return m.Run()
+	m.Run() // the exit code is taken from m
 }
 
 // upHook and downHook write a line to the trace: what, item, the daemon's pid.
@@ -101,8 +95,6 @@ func sample(ports map[string]int) spec {
 
 // system is the sample's only system, to be changed.
 func (s spec) system() spec { return s["cluster"].(spec)["system"].(spec)["ip"].(spec) }
-
-func (s spec) server(id string) spec { return s["servers"].(spec)[id].(spec) }
 
 // newCluster writes the sample, changed by change, and hooks that trace.
 func newCluster(t *testing.T, change func(spec)) *cluster {
