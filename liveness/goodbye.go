@@ -98,7 +98,7 @@ func (g *goodbyes) unsettled(bye fsm.Goodbye) bool {
 // misread reports whether, with RuleGoodbyeEpoch left out, a goodbye is taken
 // for one of the epoch that is up.
 func (g *goodbyes) misread(bye fsm.Goodbye) bool {
-	return g.cfg.Without.has(RuleGoodbyeEpoch) && g.member(bye.Member).Up
+	return g.without.has(RuleGoodbyeEpoch) && g.member(bye.Member).Up
 }
 
 // shown reports whether the log shows all that a goodbye says: the goodbye of

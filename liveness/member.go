@@ -27,9 +27,9 @@ func newMember(v *view) member { return member{view: v, gate: v.cfg.Gate} }
 // advance ends what time has ended.
 func (m *member) advance(now time.Duration) {
 	was := m.lease.live()
-	m.lease.advance(now, m.list, m.cfg.Without)
+	m.lease.advance(now, m.list, m.without)
 	if since, behind := m.trail.since(); behind && m.lease.began && now-since >= m.ttl() {
-		m.lease.finish(m.cfg.Without)
+		m.lease.finish(m.without)
 	}
 	if m.lease.began {
 		m.backoff = backoff{}
@@ -97,7 +97,7 @@ func (m *member) acked(now time.Duration, by fsm.VoterID, a Ack) bool {
 		return false
 	}
 	ttl := a.TTL
-	if m.cfg.Without.has(RuleGrantTTL) {
+	if m.without.has(RuleGrantTTL) {
 		ttl = m.ttl()
 	}
 	m.lease.grant(by, a.Sent, ttl)

@@ -72,7 +72,7 @@ func (p *poller) due(now time.Duration, self fsm.Epoch, heard func(fsm.MemberID)
 	var polls []Poll
 	for id, epoch := range p.suspects() {
 		if now < heard(id)+missedBeats*p.beat() {
-			if !p.cfg.Without.has(RuleOldPolls) {
+			if !p.without.has(RuleOldPolls) {
 				delete(p.asked, id) // heard: what was asked is answered
 			}
 			continue
@@ -138,14 +138,14 @@ func (p *poller) count(now time.Duration, from fsm.VoterID, b Ballot) {
 		return
 	}
 	answered := q.find(now, p.ttl(), b.Poll)
-	if p.cfg.Without.has(RuleOldPolls) {
+	if p.without.has(RuleOldPolls) {
 		answered = &q.ever
 	}
 	if answered == nil {
 		return
 	}
 	answered.answers[from] = answer{silent: bounded(b.Silent), until: b.Poll.At + bounded(b.TTL)}
-	if answered.standing(now, p.cfg.Without) < p.needed(list) {
+	if answered.standing(now, p.without) < p.needed(list) {
 		return
 	}
 	p.downs[b.Poll.Of] = fsm.Down{

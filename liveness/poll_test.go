@@ -66,8 +66,8 @@ func TestCounting(t *testing.T) {
 		var got []arrived
 		now := time.Second
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			now += time.Duration(rapid.IntRange(0, 60).Draw(t, "pass")) * time.Millisecond
 			sent = append(sent, p.due(now, 9, func(fsm.MemberID) time.Duration { return 0 })...)
+			now += time.Duration(rapid.SampledFrom([]int{0, 1, 20, 60, 200}).Draw(t, "pass")) * time.Millisecond
 			a := arrived{at: now, ballot: drawBallot(t, w, sent, list)}
 			a.from = a.ballot.Voter
 			if rapid.IntRange(0, 9).Draw(t, "forged") == 0 {
@@ -90,9 +90,9 @@ func TestCounting(t *testing.T) {
 // drawBallot is an answer to some poll, mostly a true one.
 func drawBallot(t *rapid.T, w *world, sent []Poll, list fsm.Voters) Ballot {
 	b := Ballot{
-		Poll:   rapid.SampledFrom(sent[max(0, len(sent)-3):]).Draw(t, "poll"),
+		Poll:   rapid.SampledFrom(sent[max(0, len(sent)-10):]).Draw(t, "poll"),
 		Voter:  rapid.SampledFrom(list.IDs).Draw(t, "voter"),
-		Voters: list.Index, TTL: 300 * time.Millisecond,
+		Voters: list.Index, TTL: rapid.SampledFrom([]time.Duration{defaultLease, 3 * defaultLease}).Draw(t, "promised"),
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "twist") {
 	case 0:

@@ -75,7 +75,7 @@ func (p *Process) Read(now time.Duration, s *fsm.State, at fsm.Index, leading bo
 // Latest feeds in a list of voters that need not be committed. It is ignored:
 // only committed lists may be named (L1). Tests leave that rule out.
 func (p *Process) Latest(now time.Duration, list fsm.Voters) {
-	if p.cfg.Without.has(RuleCommittedLists) {
+	if p.view.without.has(RuleCommittedLists) {
 		p.adopt(p.advance(now), list)
 	}
 }

@@ -56,7 +56,7 @@ func (s *spacing) opensAt() (time.Duration, bool) {
 	if !s.founded() {
 		return s.ledFrom, true
 	}
-	if s.cfg.Without.has(RuleSpacing) {
+	if s.without.has(RuleSpacing) {
 		return s.listSince + s.slack(), true
 	}
 	if !s.spread || s.list != list.Index {

@@ -10,7 +10,9 @@ import (
 // view is what this process knows of the log: the State it has read, the newest
 // list of voters it has seen, and who leads. It never goes back (L3).
 type view struct {
-	cfg   *Config
+	cfg     *Config
+	without Rule // tests only
+
 	state *fsm.State
 	at    fsm.Index
 
@@ -23,7 +25,8 @@ type view struct {
 }
 
 func newView(cfg *Config) view {
-	return view{cfg: cfg, state: fsm.New(), listSince: cfg.Started}
+	left := cfg.Without //nolint:forbidigo // handed on here, and set by tests only
+	return view{cfg: cfg, without: left, state: fsm.New(), listSince: cfg.Started}
 }
 
 // lead notes who leads.
@@ -36,7 +39,7 @@ func (v *view) lead(now time.Duration, leading bool, leader fsm.VoterID) {
 
 // read takes a newer State in; an older one is refused.
 func (v *view) read(s *fsm.State, at fsm.Index) bool {
-	if s == nil || (at < v.at && !v.cfg.Without.has(RuleViewsForward)) {
+	if s == nil || (at < v.at && !v.without.has(RuleViewsForward)) {
 		return false
 	}
 	v.state, v.at = s, at
@@ -48,7 +51,7 @@ func (v *view) adopt(now time.Duration, list fsm.Voters) bool {
 	if len(list.IDs) == 0 || len(list.IDs) > maxVoters || list.Index == v.list.Index {
 		return false
 	}
-	if list.Index < v.list.Index && !v.cfg.Without.has(RuleViewsForward) {
+	if list.Index < v.list.Index && !v.without.has(RuleViewsForward) {
 		return false
 	}
 	v.list = fsm.Voters{Index: list.Index, IDs: slices.Clone(list.IDs)}

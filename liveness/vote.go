@@ -42,7 +42,7 @@ func newer(a, b Poll) bool {
 
 // dropHeld drops the polls held about a member that was heard, refused or not.
 func (v *voter) dropHeld(m fsm.MemberID) {
-	if v.cfg.Without.has(RuleHeldPoll) {
+	if v.without.has(RuleHeldPoll) {
 		return
 	}
 	for q := range v.held {
@@ -98,18 +98,18 @@ func (v *voter) mayVoteAt(now time.Duration, h *heldPoll, own *lease) (time.Dura
 	}
 	slack := fsm.Slack(max(p.longest(now), v.ttl()))
 	heard := p.heard
-	if v.cfg.Without.has(RuleHeldPoll) {
+	if v.without.has(RuleHeldPoll) {
 		heard = h.heard
 	}
 	// A member never heard counts as heard at the start: heard is never before it.
 	at := max(pause, p.shownFrom+v.slack(), heard+slack, v.listedFrom+slack)
-	if v.cfg.Without.has(RuleUnbrokenLease) {
+	if v.without.has(RuleUnbrokenLease) {
 		return at, true
 	}
 	if !own.running() {
 		return 0, false
 	}
-	if v.cfg.Without.has(RuleStartPause) {
+	if v.without.has(RuleStartPause) {
 		return at, true
 	}
 	return max(at, own.since+slack), true

@@ -55,7 +55,7 @@ func (v *voter) peer(m fsm.MemberID) *peer {
 
 // atStart is how long ago counts what was so when this process started.
 func (v *voter) atStart() time.Duration {
-	if v.cfg.Without.has(RuleStartPause) {
+	if v.without.has(RuleStartPause) {
 		return v.cfg.Started - 2*MaxTTL
 	}
 	return v.cfg.Started
@@ -64,7 +64,7 @@ func (v *voter) atStart() time.Duration {
 // read follows the log. A new epoch in it counts as having heard the member.
 func (v *voter) read(now time.Duration) {
 	from := now
-	if !v.firstRead && v.cfg.Without.has(RuleStartPause) {
+	if !v.firstRead && v.without.has(RuleStartPause) {
 		from = v.atStart()
 	}
 	for id, shown := range v.state.Members() {
@@ -98,7 +98,7 @@ func (v *voter) relisted(now time.Duration) {
 	has := v.list.Has(v.self())
 	if has && !v.listed {
 		v.listedFrom = now
-		if !v.firstRead && v.cfg.Without.has(RuleStartPause) {
+		if !v.firstRead && v.without.has(RuleStartPause) {
 			v.listedFrom = v.atStart()
 		}
 	}
@@ -108,7 +108,7 @@ func (v *voter) relisted(now time.Duration) {
 // pauseEnds is when this voter grants and votes (again): slack after its start,
 // once it has read its own registration (L7); false: not known yet.
 func (v *voter) pauseEnds() (time.Duration, bool) {
-	if v.cfg.Without.has(RuleStartPause) {
+	if v.without.has(RuleStartPause) {
 		return v.cfg.Started, true
 	}
 	return v.cfg.Started + v.pause, v.registered
@@ -123,7 +123,7 @@ func (v *voter) grants(now time.Duration) bool {
 // promiseHolds reports whether a vote keeps this voter from acknowledging an
 // epoch of a member.
 func (v *voter) promiseHolds(now time.Duration, p *peer, e fsm.Epoch) bool {
-	if v.cfg.Without.has(RulePromise) {
+	if v.without.has(RulePromise) {
 		return false
 	}
 	return p.promised != 0 && e <= p.promised && now < p.promisedAt+v.slack()

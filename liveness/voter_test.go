@@ -99,6 +99,23 @@ func TestVoterAnswers(t *testing.T) {
 	}
 }
 
+// TestNewestPollIsHeld: a delayed poll never takes a newer one's place, nor one of
+// the poller's former process its present one's.
+func TestNewestPollIsHeld(t *testing.T) {
+	v, _, own := newTestVoter(t)
+	at := func(epoch fsm.Epoch, at time.Duration) Poll {
+		p := pollOf(v, "n3", at)
+		p.ByEpoch = epoch
+		return p
+	}
+	for _, p := range []Poll{at(3, 10), at(3, 12), at(3, 11), at(5, 2), at(3, 20), at(5, 1)} {
+		v.hold(hour, fromN1, p)
+	}
+	if got := v.answers(hour, own); len(got) != 1 || got[0].Poll != at(5, 2) {
+		t.Errorf("answered %+v, want %+v", got, at(5, 2))
+	}
+}
+
 func hear(v *voter, m fsm.MemberID, e fsm.Epoch) {
 	v.heartbeat(hour, From{Member: m, Instance: "i-" + string(m)}, Heartbeat{Epoch: e, Sent: 1})
 }
@@ -124,7 +141,7 @@ func TestGoodbyeMustNameItsSender(t *testing.T) {
 		want   int
 	}{
 		"true":                {from, func(*fsm.Goodbye) {}, 1},
-		"another member's":    {fromN1, func(*fsm.Goodbye) {}, 0},
+		"another member's":    {From{Member: "n1", Instance: "i-n3"}, func(*fsm.Goodbye) {}, 0},
 		"another instance's":  {From{Member: "n3", Instance: "i-n1"}, func(*fsm.Goodbye) {}, 0},
 		"without a process":   {from, func(b *fsm.Goodbye) { b.Process = fsm.Nonce{} }, 0},
 		"another process":     {from, func(b *fsm.Goodbye) { b.Process = fsm.Nonce{77} }, 0},
@@ -192,6 +209,30 @@ func TestAdopt(t *testing.T) {
 				t.Errorf("adopted %t, want %t: %v", got, tt.want, v.list)
 			}
 		})
+	}
+}
+
+// TestHears is what a newcomer waits for before it becomes a voter.
+func TestHears(t *testing.T) {
+	w := newWorld()
+	w.silent = true
+	for _, line := range []string{"cluster n1,n2,n3", "start n1,n2,n3", "run 100ms", "lead n1", "run 500ms"} {
+		quiet(w, line)
+	}
+	n := w.nodes["n3"]
+	if !n.p.Hears(n.local(w.now)) {
+		t.Error("it hears everybody")
+	}
+	quiet(w, "cut n2>n3")
+	quiet(w, "run 200ms")
+	if n.p.Hears(n.local(w.now)) {
+		t.Error("n2 is up and was not heard for four heartbeats")
+	}
+	quiet(w, "stall")
+	quiet(w, "down n2")
+	quiet(w, "run 10ms")
+	if !n.p.Hears(n.local(w.now)) {
+		t.Error("who is down need not be heard")
 	}
 }
 

@@ -216,7 +216,7 @@ func checkAck(m *liveness.Ack) bool {
 }
 
 func checkBallot(m *liveness.Ballot) bool {
-	return checkPoll(&m.Poll) && saneName(m.Voter) && sane(m.Silent)
+	return checkPoll(&m.Poll) && saneName(m.Voter) && sane(m.Silent, m.TTL)
 }
 
 func checkGoodbye(m *liveness.Goodbye) bool {
