@@ -164,8 +164,9 @@ func (c *Core) Set(sl fsm.Slice) bool {
 // slice has been read at the process's own epoch: until then it may be wanted.
 func (c *Core) Clean(jobs []fsm.Job) {
 	for i := range jobs {
-		if s := c.slot(jobs[i].Key); s.state == unknown {
-			s.clean = &jobs[i]
+		s := c.slot(jobs[i].Key)
+		if (s.state == unknown || s.state == down) && !s.cleared(&jobs[i]) {
+			s.clean, s.dirty = &jobs[i], false
 		}
 	}
 	c.all = true
@@ -173,14 +174,19 @@ func (c *Core) Clean(jobs []fsm.Job) {
 }
 
 // Stop ends all wanting, for good: at-most-one items are let go of, with all
-// set also the others, and nothing is acquired any more.
+// set also the others, and nothing is acquired any more. A `down` that failed is
+// tried again at once: who stops does not wait for a back-off to end.
 func (c *Core) Stop(all bool) {
 	m := stopMost
 	if all {
 		m = stopAll
 	}
-	if m > c.mode {
-		c.mode, c.all = m, true
+	if m <= c.mode {
+		return
+	}
+	c.mode, c.all = m, true
+	for _, s := range c.order {
+		s.releaseAt, s.downFails = 0, min(s.downFails, 1)
 	}
 }
 

@@ -16,6 +16,8 @@ type verdict struct {
 	once bool    // a release that is not repeated when it fails
 }
 
+const otherDefinition = "its definition changed"
+
 // may says whether the slot may be held here now, and if not why.
 func (c *Core) may(s *slot) (bool, string) {
 	j := s.want
@@ -28,6 +30,8 @@ func (c *Core) may(s *slot) (bool, string) {
 		return true, ""
 	case !c.lease:
 		return false, "no lease"
+	case j.Barred:
+		return false, "this epoch may not hold it"
 	case !c.trusted():
 		return false, "the log is not read up to this epoch"
 	case len(j.Blocked) > 0:
@@ -64,24 +68,33 @@ func (c *Core) decide(s *slot) verdict {
 		if start && !s.want.AtMostOne && s.downFails > 0 && s.acquireAt <= s.releaseAt {
 			return verdict{kind: Acquire, at: s.acquireAt}
 		}
-		switch {
-		case s.fails > 0:
-			why = "it failed to come up"
-		case why == "":
-			why = "it was interrupted"
+		return release(s.job, s.spoiledBy(why), s.releaseAt)
+	case unknown, down:
+		// What was left by other hooks goes first, by its own `down`.
+		if o := c.foreign(s); o != nil {
+			return release(o.Job, "left by a former process", s.releaseAt)
 		}
-		return release(s.job, why, s.releaseAt)
-	case unknown:
 		if start {
 			return verdict{kind: Acquire, at: s.acquireAt}
 		}
-		return c.decideUnknown(s, may, why)
-	case down:
-		if start {
-			return verdict{kind: Acquire, at: s.acquireAt}
-		}
+		return c.decideLeft(s, may, why)
 	}
 	return verdict{}
+}
+
+// spoiledBy says why a spoiled item is let go of; why is what keeps it from
+// being held now, if anything does.
+func (s *slot) spoiledBy(why string) string {
+	switch {
+	case s.fails > 0:
+		return "it failed to come up"
+	case why != "" && (s.want != nil || s.why == ""):
+		return why
+	case s.why != "":
+		return s.why // as it had to go once, it goes
+	default:
+		return "it was interrupted"
+	}
 }
 
 func (c *Core) decideHeld(s *slot, may, start bool, why string) verdict {
@@ -96,40 +109,48 @@ func (c *Core) decideHeld(s *slot, may, start bool, why string) verdict {
 		return verdict{}
 	}
 	if changed {
-		why = "its definition changed"
+		why = otherDefinition
 	}
 	// An at-most-one item that had to go goes, whatever is decided before its
 	// turn comes: between two leases somebody else may have held it.
 	if s.job.AtMostOne {
-		s.state = spoiled
+		s.state, s.why = spoiled, why
 	}
 	return release(s.job, why, 0)
 }
 
-// decideUnknown lets go of what a former process may have left here.
-func (c *Core) decideUnknown(s *slot, may bool, why string) verdict {
-	if s.want != nil {
-		if may || !c.inherited(s) {
-			return verdict{} // kept, or never held by anybody here
-		}
+// decideLeft lets go of what a former process may have left here.
+func (c *Core) decideLeft(s *slot, may bool, why string) verdict {
+	if may {
+		return verdict{} // kept, if it is up
+	}
+	if c.inherited(s) {
 		return release(*s.want, "left by a former process: "+why, s.releaseAt)
 	}
-	if n := len(s.owe); n > 0 && (s.owe[n-1].AtMostOne || c.trusted()) {
-		return release(s.owe[n-1].Job, "left by a former process", s.releaseAt)
+	if s.clean == nil || s.want != nil && !s.clean.AtMostOne || !s.clean.AtMostOne && !c.trusted() {
+		return verdict{}
 	}
-	if s.clean != nil && (s.clean.AtMostOne || c.trusted()) {
-		v := release(*s.clean, "cleaned at start", s.releaseAt)
+	v := release(*s.clean, "cleaned at start", s.releaseAt)
+	switch {
+	case !s.dirty:
 		v.once = true
-		return v
+	case c.mode == serving:
+		return verdict{}
 	}
-	return verdict{}
+	return v
 }
 
-// inherited says whether a wanted slot was given to a former process of this
-// member: what was assigned after the own registration nobody here held before,
-// unless an entry says so.
+// inherited says whether a former process of this member may have left what is
+// wanted here: what was assigned after the own registration nobody here held
+// before, unless an entry says so.
 func (c *Core) inherited(s *slot) bool {
-	return len(s.owe) > 0 || c.first == 0 || fsm.Epoch(s.want.Token) < c.first
+	if s.want == nil || s.cleared(s.want) {
+		return false
+	}
+	if c.first == 0 || fsm.Epoch(s.want.Token) < c.first {
+		return true
+	}
+	return slices.ContainsFunc(s.owe, func(o fsm.Owed) bool { return !c.gone(s, &o) })
 }
 
 func release(j fsm.Job, why string, at time.Duration) verdict {
@@ -154,9 +175,12 @@ func (c *Core) placeAll(now time.Duration) (cancel []Effect) {
 		}
 		// Another token is no reason while this member still owns the slot; nor
 		// is Keep: to end an `alive` that runs over an item left up is a gap.
-		may, _ := c.may(s)
+		may, why := c.may(s)
 		if !may || !sameDefinition(s.running.Job, *s.want) {
-			s.cancelled = true
+			if may {
+				why = otherDefinition
+			}
+			s.cancelled, s.why = true, why
 			cancel = append(cancel, *s.running)
 		}
 	}

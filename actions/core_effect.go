@@ -33,9 +33,7 @@ func (c *Core) startAcquires(start []Effect) []Effect {
 			later = append(later, s)
 			continue
 		}
-		if s.state == down {
-			s.gone = max(s.gone, before(s.want.Token))
-		}
+		s.starting(s.want)
 		s.tried = s.want.Token
 		start = append(start, c.begin(s, Acquire, *s.want))
 	}
@@ -67,7 +65,10 @@ const minRank = -1 << 31
 func (c *Core) begin(s *slot, kind Kind, job fsm.Job) Effect {
 	c.lastID++
 	s.job, s.place = job, nowhere
-	s.state = spoiled
+	s.former, s.state, s.why = s.state, spoiled, ""
+	if kind == Release {
+		s.why = job.Reason
+	}
 	s.cancelled = false
 	s.running = &Effect{ID: c.lastID, Kind: kind, Job: job}
 	c.running = append(c.running, s)
@@ -95,7 +96,10 @@ func (c *Core) Done(now time.Duration, e Effect, err error) {
 func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
 	s.releaseAt, s.downFails = 0, 0
 	switch {
-	case s.cancelled: // it may have ended either way: down follows
+	case s.cancelled || withdrawn(err): // it may have ended either way: down follows
+		if !s.cancelled {
+			s.why = err.Error()
+		}
 		s.cancelled, s.state = false, spoiled
 	case err != nil:
 		s.state, s.err = spoiled, err.Error()
@@ -104,21 +108,30 @@ func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
 	default:
 		s.state = held
 		s.fails, s.acquireAt, s.err = 0, 0, ""
-		s.gone = max(s.gone, before(e.Job.Token))
+		s.counts(&e.Job)
+		if s.clean != nil && sameDown(s.clean, &e.Job) {
+			s.clean, s.dirty = nil, false // what it was to undo counts as held now
+		}
 	}
 }
 
 func (c *Core) released(s *slot, now time.Duration, e Effect, err error) {
 	switch {
 	case err == nil:
-		s.state = down
-		s.downFails, s.releaseAt, s.clean = 0, 0, nil
+		s.state, s.way(&e.Job).truth = down, down
+		s.downFails, s.releaseAt = 0, 0
+		if s.clean != nil && sameDown(s.clean, &e.Job) {
+			s.clean, s.dirty = nil, false
+		}
 		if s.fails == 0 {
 			s.err = ""
 		}
 		s.let = e.Job.Token
 	case s.next.once: // perhaps nothing was up: what is assigned later is tried all the same
-		s.state, s.clean, s.err = unknown, nil, err.Error()
+		s.state, s.err = s.former, err.Error()
+		if s.dirty = e.Job.AtMostOne; !s.dirty {
+			s.clean = nil
+		}
 	default:
 		s.state, s.err = spoiled, err.Error()
 		s.downFails++

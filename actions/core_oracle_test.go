@@ -26,11 +26,15 @@ type oracle struct {
 
 // thing is one item on the machine.
 type thing struct {
-	maybe bool // may be up
-	known bool // `down` has succeeded since anything was done
-	up    bool // is up
-	// floor is the lowest token that what may be up counts under; 0: any.
-	floor  fsm.Token
+	// by is what may be up, by the `down` it needs: the lowest token that it counts
+	// under, 0 for any.
+	by map[string]fsm.Token
+	// left: a former process may have left anything, but by the hooks whose `down`
+	// has succeeded.
+	left   bool
+	undone map[string]bool
+	doubt  map[string]bool // a clean-up that was asked for and has not succeeded
+	up     bool            // is up
 	job    fsm.Job
 	lapsed bool // at-most-one: it had to go since it was acquired
 }
@@ -47,10 +51,34 @@ func (o *oracle) fail(format string, args ...any) {
 func (o *oracle) thing(k fsm.Key) *thing {
 	t := o.item[k]
 	if t == nil {
-		t = &thing{maybe: true}
+		t = newThing()
+		t.left = true
 		o.item[k] = t
 	}
 	return t
+}
+
+func newThing(downs ...string) *thing {
+	t := &thing{by: map[string]fsm.Token{}, undone: map[string]bool{}, doubt: map[string]bool{}}
+	for _, d := range downs {
+		t.by[d] = 0
+	}
+	return t
+}
+
+// maybe says whether anything may be up.
+func (t *thing) maybe() bool { return len(t.by) > 0 || t.left }
+
+// may says whether something may be up by these hooks under this token.
+func (t *thing) may(down string, token fsm.Token) bool {
+	floor, ok := t.by[down]
+	return ok && token >= floor || !ok && t.left && !t.undone[down]
+}
+
+// counts is what has come up, or is held on, under a token.
+func (t *thing) counts(down string, token fsm.Token) {
+	t.by[down], t.undone[down] = max(t.by[down], token), true
+	delete(t.doubt, down)
 }
 
 func (o *oracle) wanted(k fsm.Key) *fsm.Job {
@@ -68,7 +96,7 @@ func (o *oracle) mayHold(j *fsm.Job) bool {
 		return false
 	}
 	return !j.AtMostOne ||
-		o.lease && o.slice.Epoch != 0 && o.slice.At >= fsm.Index(o.slice.Epoch) && len(j.Blocked) == 0
+		o.lease && !j.Barred && o.slice.Epoch != 0 && o.slice.At >= fsm.Index(o.slice.Epoch) && len(j.Blocked) == 0
 }
 
 func (o *oracle) Set(sl fsm.Slice) {
@@ -76,6 +104,15 @@ func (o *oracle) Set(sl fsm.Slice) {
 		o.slice = sl
 		if o.epoch == 0 {
 			o.epoch = sl.Epoch
+		}
+	}
+}
+
+func (o *oracle) Clean(jobs []fsm.Job) {
+	o.Core.Clean(jobs)
+	for _, j := range jobs {
+		if j.AtMostOne {
+			o.thing(j.Key).doubt[j.Down] = true
 		}
 	}
 }
@@ -120,7 +157,7 @@ func (o *oracle) Step(lease bool) (start, cancel []Effect, next time.Duration) {
 func (o *oracle) adopt() {
 	for k, t := range o.item {
 		if j := o.wanted(k); t.up && !t.lapsed && !jobKeep(j) && o.mayHold(j) && sameDefinition(t.job, *j) {
-			t.floor = max(t.floor, j.Token)
+			t.counts(t.job.Down, j.Token)
 		}
 	}
 }
@@ -162,10 +199,13 @@ func (o *oracle) started(e Effect, rest []Effect) {
 			o.fail("acquire of %v while rank %d is up", k, other.Rank)
 		}
 	}
-	if !t.maybe {
-		t.floor = e.Job.Token
+	if _, ok := t.by[e.Job.Down]; !ok {
+		t.by[e.Job.Down] = 0
+		if !t.left || t.undone[e.Job.Down] {
+			t.by[e.Job.Down] = e.Job.Token
+		}
 	}
-	t.maybe, t.known, t.job, t.lapsed = true, false, e.Job, false
+	t.job, t.lapsed = e.Job, false
 }
 
 func (o *oracle) inFlight(k fsm.Key) bool {
@@ -182,11 +222,18 @@ func (o *oracle) end(k fsm.Key, err error) bool {
 	o.flight = slices.Delete(o.flight, i, i+1)
 	t := o.thing(k)
 	switch {
+	case err != nil && e.Kind == Release:
+		if t.may(e.Job.Down, 0) {
+			t.by[e.Job.Down] = 0 // whatever is said of the rest: this may be up
+		}
 	case err != nil:
 	case e.Kind == Release:
-		*t = thing{known: true}
+		delete(t.by, e.Job.Down)
+		delete(t.doubt, e.Job.Down)
+		t.undone[e.Job.Down], t.lapsed = true, false
 	case !o.slots[k].cancelled:
-		t.up, t.floor = true, max(t.floor, e.Job.Token)
+		t.up = true
+		t.counts(e.Job.Down, e.Job.Token)
 	}
 	o.Done(o.now, e, err)
 	o.adopt()
@@ -208,13 +255,16 @@ func (o *oracle) truthful() {
 	}
 	for _, c := range append(r.Released, r.Swept...) {
 		t := o.thing(c.Key)
-		owed := slices.ContainsFunc(o.slice.Owe, func(w fsm.Owed) bool {
+		i := slices.IndexFunc(o.slice.Owe, func(w fsm.Owed) bool {
 			return w.Job.Key == c.Key && w.Token == c.Token && w.Epoch == c.Epoch && w.Member == c.Member
 		})
-		if !owed {
+		if i < 0 {
 			o.fail("released %v@%d, which the log does not show", c.Key, c.Token)
+			continue
 		}
-		if t.maybe && c.Token >= t.floor {
+		// Under a token of its own time only this process brought anything up.
+		own := c.Epoch >= o.epoch && fsm.Epoch(c.Token) >= o.epoch
+		if down := o.slice.Owe[i].Job.Down; t.may(down, c.Token) && (t.by[down] > 0 || !own) {
 			o.fail("released %v@%d is not true", c.Key, c.Token)
 		}
 	}
@@ -223,13 +273,21 @@ func (o *oracle) truthful() {
 			o.fail("swept %v of the own epoch %d", c.Key, c.Epoch)
 		}
 	}
-	for _, k := range o.Kept() {
-		if t := o.thing(k); !t.maybe && t.known {
+	kept, _ := o.Kept()
+	for _, k := range kept {
+		t := o.thing(k)
+		idle := len(t.by)+len(t.doubt) == 0 && len(t.undone) > 0
+		for _, w := range o.slice.Owe {
+			idle = idle && (w.Job.Key != k || t.undone[w.Job.Down] && !t.may(w.Job.Down, w.Token))
+		}
+		// What was assigned to a former process that process may have brought up.
+		w := o.wanted(k)
+		if former := w != nil && !t.undone[w.Down] && (o.epoch == 0 || fsm.Epoch(w.Token) < o.epoch); idle && !former {
 			o.fail("%v counts as kept and is down", k)
 		}
 	}
 	for k, t := range o.item {
-		if t.up && t.job.AtMostOne && !slices.Contains(o.Kept(), k) {
+		if t.up && t.job.AtMostOne && !slices.Contains(kept, k) {
 			o.fail("%v is up and does not count as kept", k)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type miniSlot struct {
 	entries  []fsm.Entry // of n1 and n2
 	other    bool        // the other member holds it
 	alive    string
+	down     string
 }
 
 func (l *miniLog) next() fsm.Index {
@@ -41,12 +43,32 @@ func (l *miniLog) next() fsm.Index {
 // move gives a slot away or back, as Apply does.
 func (l *miniLog) move(k fsm.Key) {
 	s, at := l.slots[k], l.next()
-	e := fsm.Entry{Member: "n2", Token: s.token, AtMostOne: l.most[k], Epoch: 1}
+	s.entries = append(s.entries, l.owner(k))
+	s.mine, s.token, s.acquired = !s.mine, fsm.Token(at), 0
+}
+
+// owner is the entry of a slot's present owner.
+func (l *miniLog) owner(k fsm.Key) fsm.Entry {
+	s := l.slots[k]
+	e := fsm.Entry{
+		Member: "n2", Token: s.token, AtMostOne: l.most[k], Epoch: 1,
+		Recipe: &fsm.Recipe{Action: fsm.ActionHooks, Down: s.down},
+	}
 	if s.mine {
 		e.Member, e.Epoch, e.Host = "n1", max(l.epoch, 1), fsm.Host{Machine: "m1"}
 	}
-	s.entries = append(s.entries, e)
-	s.mine, s.token, s.acquired = !s.mine, fsm.Token(at), 0
+	return e
+}
+
+// hooks changes the `down` of a slot, as Apply does: its owner becomes
+// outstanding by the old one.
+func (l *miniLog) hooks(k fsm.Key, down string) {
+	s, at := l.slots[k], l.next()
+	if s.down == down {
+		return
+	}
+	s.entries = append(s.entries, l.owner(k))
+	s.down, s.token, s.acquired = down, fsm.Token(at), 0
 }
 
 func (s *miniSlot) blockers(member fsm.MemberID) (own, others []fsm.Entry) {
@@ -61,7 +83,14 @@ func (s *miniSlot) blockers(member fsm.MemberID) (own, others []fsm.Entry) {
 }
 
 func (l *miniLog) job(k fsm.Key, t fsm.Token) fsm.Job {
-	return fsm.Job{Key: k, Token: t, AtMostOne: l.most[k], Alive: l.slots[k].alive, Down: "down", Reason: "assigned"}
+	return fsm.Job{Key: k, Token: t, AtMostOne: l.most[k], Alive: l.slots[k].alive, Down: l.slots[k].down, Action: fsm.ActionHooks, Reason: "assigned"}
+}
+
+// owed is an entry with its own way to let go of it.
+func (l *miniLog) owed(k fsm.Key, e fsm.Entry) fsm.Owed {
+	j := l.job(k, e.Token)
+	j.Down = e.Recipe.Down
+	return fsm.Owed{Entry: e, Job: j}
 }
 
 func (l *miniLog) slice() fsm.Slice {
@@ -77,12 +106,13 @@ func (l *miniLog) slice() fsm.Slice {
 			}
 			sl.Want = append(sl.Want, j)
 		} else if len(own) > 0 && !l.most[k] && s.acquired == 0 {
+			j = l.owed(k, own[len(own)-1]).Job
 			j.Keep = true
 			sl.Want = append(sl.Want, j)
 			continue
 		}
 		for _, e := range own {
-			sl.Owe = append(sl.Owe, fsm.Owed{Entry: e, Job: l.job(k, e.Token)})
+			sl.Owe = append(sl.Owe, l.owed(k, e))
 		}
 	}
 	return sl
@@ -157,13 +187,23 @@ func newWorld(t *rapid.T) *world {
 		k := fsm.Key{System: "s", Item: fsm.ItemID(rune('a' + i))}
 		w.keys = append(w.keys, k)
 		w.most[k] = i%2 == 0
-		s := &miniSlot{mine: rapid.Bool().Draw(t, "mine"), token: fsm.Token(i + 5), alive: "up"}
+		s := &miniSlot{mine: rapid.Bool().Draw(t, "mine"), token: fsm.Token(i + 5), alive: "up", down: "down"}
 		w.slots[k] = s
 		// What a former process of this member had it may have left up.
-		w.o.item[k] = &thing{maybe: s.mine}
-		if !s.mine && rapid.Bool().Draw(t, "left over") {
-			s.entries = []fsm.Entry{{Member: "n1", Epoch: 1, Token: 1, Host: fsm.Host{Machine: "m1"}, AtMostOne: w.most[k]}}
-			w.o.item[k].maybe = true
+		w.o.item[k] = newThing()
+		if s.mine {
+			w.o.item[k].by["down"] = 0
+		}
+		// So it may have by other hooks.
+		for token, down := range []string{"down", "down1"} {
+			if !rapid.Bool().Draw(t, "left over") || s.mine && down == "down" {
+				continue
+			}
+			s.entries = append(s.entries, fsm.Entry{
+				Member: "n1", Epoch: 1, Token: fsm.Token(token + 1), Host: fsm.Host{Machine: "m1"}, AtMostOne: w.most[k],
+				Recipe: &fsm.Recipe{Action: fsm.ActionHooks, Down: down},
+			})
+			w.o.item[k].by[down] = 0
 		}
 	}
 	return w
@@ -179,7 +219,7 @@ func (w *world) check(t *rapid.T) {
 		t.Fatalf("%s", strings.Join(w.o.wrong, "\n"))
 	}
 	for _, k := range w.keys {
-		if s := w.slots[k]; w.most[k] && s.other && w.o.item[k].maybe {
+		if s := w.slots[k]; w.most[k] && s.other && w.o.item[k].maybe() {
 			t.Fatalf("%v has two holders", k)
 		}
 	}
@@ -224,6 +264,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.slots[w.pick(t)].alive = fmt.Sprintf("up%d", rapid.IntRange(1, 2).Draw(t, "hook"))
 			w.next()
 		},
+		"hooks": func(t *rapid.T) { w.hooks(w.pick(t), fmt.Sprintf("down%d", rapid.IntRange(1, 2).Draw(t, "hook"))) },
 		"stop": func(t *rapid.T) {
 			if rapid.IntRange(0, 20).Draw(t, "really") == 0 {
 				w.o.Stop(rapid.Bool().Draw(t, "all"))
@@ -273,10 +314,16 @@ func (w *world) settle(t *rapid.T) {
 		if !stopped && w.o.mode == serving && s.mine && (!thing.up || s.acquired != w.epoch) {
 			t.Fatalf("%v is not held in the end", k)
 		}
-		if (!s.mine || stopped) && thing.maybe {
+		if (!s.mine || stopped) && thing.maybe() {
 			t.Fatalf("%v is not released in the end", k)
 		}
-		if own, _ := s.blockers("n1"); len(own) > 0 && (!s.mine || w.o.mode == serving) {
+		own, _ := s.blockers("n1")
+		if !w.most[k] && s.mine {
+			// It was brought up over what other hooks may have left: that stays owed
+			// until the item goes.
+			own = slices.DeleteFunc(own, func(e fsm.Entry) bool { return e.Recipe.Down != s.down })
+		}
+		if len(own) > 0 && (!s.mine || w.o.mode == serving) {
 			t.Fatalf("%v: entries are left: %v", k, own)
 		}
 	}

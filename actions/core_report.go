@@ -26,10 +26,11 @@ func (c *Core) Report() fsm.Report {
 		if c.failedUnreported(s) {
 			r.Failed = append(r.Failed, fsm.Failure{Key: s.key, Token: s.want.Token, Err: s.err})
 		}
-		for _, o := range s.owe {
+		for i := range s.owe {
+			o := &s.owe[i]
 			claim := fsm.Claim{Key: s.key, Member: o.Member, Epoch: o.Epoch, Token: o.Token}
 			switch {
-			case !c.letGo(s, o.Token):
+			case !c.letGo(s, o):
 			case o.Epoch >= c.first:
 				r.Released = append(r.Released, claim)
 			case c.leased: // a sweep counts from the process's first lease on
@@ -63,12 +64,12 @@ func (c *Core) holdsUnreported(s *slot) bool {
 // failedUnreported says whether the attempts are used up and the log does not
 // know of it.
 func (c *Core) failedUnreported(s *slot) bool {
-	return s.want != nil && !s.want.Keep && !s.want.Failed && s.want.Token != 0 &&
+	return s.want != nil && !s.want.Keep && !s.want.Barred && !s.want.Failed && s.want.Token != 0 &&
 		s.fails >= c.cfg.Attempts && s.tried == s.want.Token
 }
 
-func (c *Core) letGo(s *slot, t fsm.Token) bool {
-	return s.letGo(t) || c.without.has(RuleDownFirst) ||
+func (c *Core) letGo(s *slot, o *fsm.Owed) bool {
+	return c.gone(s, o) || c.without.has(RuleDownFirst) ||
 		c.without.has(RuleFailedKeeps) && s.fails+s.downFails > 0
 }
 
@@ -86,15 +87,21 @@ func (c *Core) Held() []fsm.Job {
 
 // Kept are the at-most-one items that are not known to be released, by key:
 // also those that a former process may have left here. It is complete for the
-// epoch of the newest slice, which a goodbye must therefore name.
-func (c *Core) Kept() []fsm.Key {
+// epoch of the newest slice, which it answers with and a goodbye must therefore
+// name. 0 means that no slice read at or past this process's own epoch has been
+// seen: then nothing can be said of what a former process left, and no goodbye
+// may be.
+func (c *Core) Kept() ([]fsm.Key, fsm.Epoch) {
 	var keys []fsm.Key
 	for _, s := range c.order {
 		if c.mayBeUp(s, true) {
 			keys = append(keys, s.key)
 		}
 	}
-	return keys
+	if !c.trusted() {
+		return keys, 0
+	}
+	return keys, c.epoch
 }
 
 // mayBeUp says whether the item may be up on this machine; with atMostOne set
@@ -103,12 +110,15 @@ func (c *Core) mayBeUp(s *slot, atMostOne bool) bool {
 	if (s.state == held || s.state == spoiled) && (s.job.AtMostOne || !atMostOne) {
 		return true
 	}
-	for _, o := range s.owe {
-		if (o.AtMostOne || !atMostOne) && !s.letGo(o.Token) {
+	for i := range s.owe {
+		if o := &s.owe[i]; (o.AtMostOne || !atMostOne) && !c.gone(s, o) {
 			return true
 		}
 	}
-	return s.state == unknown && s.want != nil && (s.want.AtMostOne || !atMostOne) && c.inherited(s)
+	if s.clean != nil && s.clean.AtMostOne {
+		return true // not tried yet, or it failed
+	}
+	return s.state != held && s.want != nil && (s.want.AtMostOne || !atMostOne) && c.inherited(s)
 }
 
 // left names what may still be up of all that Stop lets go of.
@@ -147,7 +157,7 @@ type SlotStatus struct {
 	AtMostOne bool
 	Wanted    bool
 	Withheld  bool          // at-most-one, and its `down` has failed
-	Why       string        // waiting: for what
+	Why       string        // waiting: for what; releasing or withheld: why it has to go
 	Err       string        // of the last effect that failed
 	Fails     int           // attempts that failed in a row
 	Since     time.Duration // when its last effect ended, by the caller's clock; 0: none did
@@ -188,8 +198,11 @@ func (c *Core) status(s *slot) SlotStatus {
 		st.Phase = PhaseHeld
 	case s.fails+s.downFails > 0:
 		st.Phase = PhaseFailed
+		if s.state == spoiled {
+			st.Why = s.spoiledBy(why)
+		}
 	case s.state == spoiled:
-		st.Phase = PhaseReleasing
+		st.Phase, st.Why = PhaseReleasing, s.spoiledBy(why)
 	case s.want != nil && !s.want.Keep:
 		st.Phase = PhaseWaiting
 		switch {

@@ -17,9 +17,9 @@ func newSchedule(rule Rule, most, mine bool) *schedule {
 	k := fsm.Key{System: "s", Item: "a"}
 	w := &world{miniLog: &miniLog{
 		index: 10, epoch: 10, most: map[fsm.Key]bool{k: most}, failed: map[fsm.Key]fsm.Token{},
-		slots: map[fsm.Key]*miniSlot{k: {mine: mine, token: 10, alive: "up"}},
+		slots: map[fsm.Key]*miniSlot{k: {mine: mine, token: 10, alive: "up", down: "down"}},
 	}, o: newOracle(CoreConfig{Self: "n1", Machine: "m1", Without: rule}), leaseOf: 10}
-	w.o.item[k] = &thing{}
+	w.o.item[k] = newThing()
 	return &schedule{world: w, k: k}
 }
 
@@ -37,7 +37,7 @@ func (s *schedule) done(err error) {
 	s.step()
 }
 
-func (s *schedule) twoHolders() bool { return s.slot().other && s.o.item[s.k].maybe }
+func (s *schedule) twoHolders() bool { return s.slot().other && s.o.item[s.k].maybe() }
 
 // Each rule that a Core can leave out has a schedule in which that breaks a
 // promise, and in which nothing is broken with the rule in place.
@@ -87,7 +87,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		}},
 		// A member under the same name holds the item on another machine.
 		{"own machine", RuleOwnMachine, true, false, func(s *schedule) bool {
-			s.slot().entries = []fsm.Entry{{Member: "n1", Epoch: 5, Token: 5, Host: fsm.Host{Machine: "m2"}, AtMostOne: true}}
+			s.slot().entries = []fsm.Entry{{Member: "n1", Epoch: 5, Token: 5, Host: fsm.Host{Machine: "m2"}, AtMostOne: true, Recipe: &fsm.Recipe{Action: fsm.ActionHooks, Down: "down"}}}
 			s.learn()
 			s.done(nil)
 			s.apply(s.o.Report())

@@ -22,9 +22,9 @@ var update = flag.Bool("update", false, "rewrite the expected output of the scri
 // command ends with a Step. The commands:
 //
 //	set AT EPOCH              a slice; the indented lines below it are its jobs:
-//	  want ITEM@TOKEN [most] [keep] [reported] [failed] [rank=N] [alive=CMD] [blocked=M,M]
-//	  owe ITEM@TOKEN EPOCH [most] [rank=N] [on=MACHINE]
-//	clean ITEM [most]
+//	  want ITEM@TOKEN [most] [keep] [reported] [failed] [barred] [rank=N] [alive=CMD] [down=CMD] [blocked=M,M]
+//	  owe ITEM@TOKEN EPOCH [most] [down=CMD] [rank=N] [on=MACHINE]
+//	clean ITEM [most] [down=CMD]
 //	lease on|off
 //	done ITEM[/RANK] [ERROR]  the effect in flight ends
 //	after DURATION
@@ -159,7 +159,11 @@ func (s *script) command(f []string, jobs string) {
 		fmt.Fprintf(&s.out, "cancel %v %s@%d\n", e.Kind, name(e.Job.Key), e.Job.Token)
 	}
 	for _, e := range start {
-		fmt.Fprintf(&s.out, "start %v %s@%d %q\n", e.Kind, name(e.Job.Key), e.Job.Token, e.Job.Reason)
+		fmt.Fprintf(&s.out, "start %v %s@%d %q", e.Kind, name(e.Job.Key), e.Job.Token, e.Job.Reason)
+		if e.Kind == Release && e.Job.Down != "down" {
+			fmt.Fprintf(&s.out, " by %s", e.Job.Down)
+		}
+		fmt.Fprintln(&s.out)
 	}
 	s.next = next
 }
@@ -176,7 +180,12 @@ func (s *script) state() {
 	for _, j := range s.o.Held() {
 		held = append(held, fmt.Sprintf("%s@%d", name(j.Key), j.Token))
 	}
-	fmt.Fprintf(&s.out, "held [%s] kept %s\n", strings.Join(held, " "), names(s.o.Kept()))
+	kept, of := s.o.Kept()
+	fmt.Fprintf(&s.out, "held [%s] kept %s", strings.Join(held, " "), names(kept))
+	if of == 0 {
+		fmt.Fprint(&s.out, " at least")
+	}
+	fmt.Fprintln(&s.out)
 	r := s.o.Report()
 	for _, l := range []struct {
 		what   string
@@ -248,8 +257,12 @@ func (s *script) job(f []string) fsm.Job {
 			j.Failed = true
 		case "rank":
 			j.Rank = s.int(value)
+		case "barred":
+			j.Barred = true
 		case "alive":
 			j.Alive = value
+		case "down":
+			j.Down = value
 		case "blocked":
 			for _, m := range strings.Split(value, ",") {
 				j.Blocked = append(j.Blocked, fsm.Entry{Member: fsm.MemberID(m)})

@@ -15,7 +15,7 @@ type truth uint8
 
 const (
 	unknown truth = iota // this process did nothing yet; a former one may have left it up
-	down                 // nothing is up: `down` succeeded and nothing was started since
+	down                 // nothing this process did last is up: `down` succeeded and nothing was started since
 	held                 // `alive` succeeded and nothing was done since
 	spoiled              // something was started and has not ended well: it must go down
 )
@@ -26,10 +26,15 @@ type slot struct {
 	want  *fsm.Job   // nil: the slice does not want it here
 	owe   []fsm.Owed // entries of this machine that the log still shows
 	clean *fsm.Job   // to be released once
+	dirty bool       // clean is of an at-most-one item, and has failed
 	state truth
-	job   fsm.Job // as it was last acquired or released: a release uses the same hooks
-	// gone: entries up to this token are let go of although something newer is
-	// up here, or on its way.
+	// former is the state before the effect in flight.
+	former truth
+	job    fsm.Job // as it was last acquired or released: a release uses the same hooks
+	why    string  // it was last let go of, or is to be
+	ways   []way   // by which something was done here, or known to be undone
+	// gone: entries of this process's own time up to this token are let go of,
+	// whatever their way.
 	gone fsm.Token
 
 	running   *Effect
@@ -68,12 +73,8 @@ func (s *slot) renewed() {
 // entries of this machine have become this one.
 func (s *slot) adopt() {
 	s.job = *s.want
-	s.gone = max(s.gone, before(s.job.Token))
+	s.counts(&s.job)
 }
-
-// letGo says whether an entry may be reported as released: nothing is up here,
-// or what is up counts under a newer token.
-func (s *slot) letGo(t fsm.Token) bool { return s.state == down || t <= s.gone }
 
 // before is the largest token older than t; replicated items have none.
 func before(t fsm.Token) fsm.Token { return t - min(t, 1) }

@@ -15,8 +15,8 @@ import (
 )
 
 // Driver makes one item true on the machine, or untrue. Both calls are
-// idempotent, end soon after their context does, and may be made for different
-// slots at the same time. One that is also an io.Closer is closed at the end of
+// idempotent, ask Permitted before each of their steps, end soon after their
+// context does, and may be made for different slots at the same time. One that is also an io.Closer is closed at the end of
 // Run.
 type Driver interface {
 	Acquire(ctx context.Context, job fsm.Job) error
@@ -114,8 +114,9 @@ func (x *Executor) Wake() {
 	}
 }
 
-// Kept are the at-most-one items not known to be released, see Core.Kept.
-func (x *Executor) Kept() []fsm.Key {
+// Kept are the at-most-one items not known to be released, and the epoch for
+// which that is complete: 0 while nothing can be said, see Core.Kept.
+func (x *Executor) Kept() ([]fsm.Key, fsm.Epoch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.takeInputs()

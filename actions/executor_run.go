@@ -2,7 +2,6 @@ package actions
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"sync"
 	"time"
@@ -80,10 +79,21 @@ func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
 	ctx, end := context.WithCancelCause(ctx)
 	x.cancel[e.ID] = end
 	x.log(e).Str("reason", e.Job.Reason).Msg(verb)
+	if leased := x.leased; e.Kind == Acquire && e.Job.AtMostOne && leased != nil {
+		ctx = withPermit(ctx, func() error {
+			if left, ok := leased(); !ok || left <= 0 {
+				return errLeaseOver
+			}
+			return nil
+		})
+	}
 	wg.Go(func() {
 		started := time.Now()
 		ctx, stop := context.WithTimeout(ctx, limit)
-		err := do(ctx, e.Job)
+		err := Permitted(ctx)
+		if err == nil {
+			err = do(ctx, e.Job)
+		}
 		stop()
 		x.finish(e, err, time.Since(started))
 	})
@@ -102,7 +112,7 @@ func (x *Executor) finish(e Effect, err error, took time.Duration) {
 	switch {
 	case err == nil:
 		x.log(e).Int64("ms", took.Milliseconds()).Msg(past)
-	case errors.Is(err, errUnwanted):
+	case withdrawn(err):
 		x.log(e).Int64("ms", took.Milliseconds()).Err(err).Msg("acquire cancelled")
 	default:
 		x.event(x.cfg.Log.Error(), e).Int64("ms", took.Milliseconds()).Err(err).Msg("failed to " + e.Kind.String())

@@ -293,8 +293,8 @@ func TestExecutorReleasesAll(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.HasSuffix(err.Error(), "not released: s/c (busy)") {
 			t.Errorf("got %v", err)
 		}
-		if kept := b.Kept(); len(kept) != 1 || kept[0].Item != "c" {
-			t.Errorf("kept %v", kept)
+		if kept, of := b.Kept(); len(kept) != 1 || kept[0].Item != "c" || of != 5 {
+			t.Errorf("kept %v in epoch %d", kept, of)
 		}
 		if up := b.driver.holds(); len(up) != 2 || up[0].Item != "b" {
 			t.Errorf("at-least-one items stay: %v", up)

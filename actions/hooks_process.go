@@ -43,7 +43,13 @@ func start(ctx context.Context, path string, argv, env []string, out *os.File) (
 		// in flight is not undone by the daemon's death.
 		Sys: &syscall.SysProcAttr{Setpgid: true},
 	}
-	proc, err := os.StartProcess(path, argv, attr)
+	launch := func() (*os.Process, error) {
+		if err := Permitted(ctx); err != nil {
+			return nil, err
+		}
+		return os.StartProcess(path, argv, attr)
+	}
+	proc, err := launch()
 	for pause := 10 * time.Millisecond; errors.Is(err, syscall.ETXTBSY) && pause < 200*time.Millisecond; pause *= 2 {
 		select {
 		case <-ctx.Done():
@@ -51,7 +57,7 @@ func start(ctx context.Context, path string, argv, env []string, out *os.File) (
 			return nil, context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		proc, err = os.StartProcess(path, argv, attr)
+		proc, err = launch()
 	}
 	_ = null.Close() // only read
 	if err != nil {

@@ -97,39 +97,79 @@ func TestTwoDaemonsOnOneDirectory(t *testing.T) {
 	c.procs["flip"] = first
 }
 
-// A server whose disk is full cannot vote; it says so and ends, and the others
-// go on.
+// A server whose disk is full cannot vote; it says so, lets go of what is held
+// at most once, tells the others, and ends; they go on.
 func TestFullDisk(t *testing.T) {
-	c := newCluster(t, func(s spec) { s.system()["data"] = []string{"192.168.0.2", "192.168.0.1"} })
-	data := filepath.Join(c.dir, "d", "flip1")
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		t.Fatal(err)
+	for _, guarantee := range []string{"at-least-one", "at-most-one"} {
+		t.Run(guarantee, func(t *testing.T) {
+			c := newCluster(t, func(s spec) { s.system()["guarantee"] = guarantee })
+			data := filepath.Join(c.dir, "d", "flip1")
+			if err := os.MkdirAll(data, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Mount("flip-e2e", data, "tmpfs", 0, "size=1m"); err != nil {
+				t.Skipf("no file system can be mounted here (root is needed): %v", err)
+			}
+			t.Cleanup(func() {
+				c.end()
+				_ = syscall.Unmount(data, syscall.MNT_DETACH)
+			})
+			c.start(c.ids...)
+			c.becomes(30*time.Second, "flip", allActive)
+			c.ready(c.ids...)
+			ballast, err := os.Create(filepath.Join(data, "ballast"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = ballast.Close() }()
+			for err == nil {
+				_, err = ballast.Write(bytes.Repeat([]byte("x"), 4096))
+			}
+			if code := c.exit("flip1", 60*time.Second); code != 1 {
+				t.Errorf("flip1 exited %d", code)
+			}
+			if log := c.log("flip1"); !strings.Contains(log, "no space left on device") {
+				t.Error("the log does not name the full disk")
+			}
+			c.becomes(20*time.Second, "flip", flip1Down)
+			if guarantee == "at-most-one" {
+				c.neverTwo("192.168.0.1")
+			}
+		})
 	}
-	if err := syscall.Mount("flip-e2e", data, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("no file system can be mounted here (root is needed): %v", err)
-	}
-	t.Cleanup(func() {
-		c.end()
-		_ = syscall.Unmount(data, syscall.MNT_DETACH)
+}
+
+// An at-most-one item whose `down` fails is withheld: nobody else starts it,
+// status says what to do, and a stop does not look clean.
+func TestFailedDownIsWithheld(t *testing.T) {
+	c := newCluster(t, func(s spec) {
+		s.system()["guarantee"] = "at-most-one"
+		s.system()["clean_on_start"] = false
+		s.system()["stop_timeout"] = 2000
 	})
+	flag := filepath.Join(c.dir, "broken")
+	c.writeHook("ip_down", "#!/bin/sh\n[ ! -e \""+flag+"\" ] || { echo device busy >&2; exit 3; }\n"+strings.TrimPrefix(downHook, "#!/bin/sh\n"))
 	c.start(c.ids...)
 	c.becomes(30*time.Second, "flip", allActive)
 	c.ready(c.ids...)
-	ballast, err := os.Create(filepath.Join(data, "ballast"))
-	if err != nil {
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ballast.Close() }()
-	for err == nil {
-		_, err = ballast.Write(bytes.Repeat([]byte("x"), 4096))
+	c.signal("flip1", syscall.SIGTERM)
+	c.statusSays("flip1", 10*time.Second, "192.168.0.1 is withheld", "device busy")
+	if code := c.exit("flip1", 20*time.Second); code != 1 {
+		t.Errorf("flip1 exited %d although an item is not released", code)
 	}
-	if code := c.exit("flip1", 60*time.Second); code != 1 {
-		t.Errorf("flip1 exited %d", code)
+	c.statusSays("flip", 10*time.Second, "192.168.0.1", "start flip on flip1 again")
+	if ups := c.upsAfter("flip", "192.168.0.1", time.Time{}); len(ups) > 0 {
+		t.Fatalf("flip started what flip1 has not released: %v", ups)
 	}
-	if log := c.log("flip1"); !strings.Contains(log, "no space left on device") {
-		t.Error("the log does not name the full disk")
+	if err := os.Remove(flag); err != nil {
+		t.Fatal(err)
 	}
-	c.becomes(20*time.Second, "flip", flip1Down)
+	c.start("flip1")
+	c.becomes(30*time.Second, "flip", allActive)
+	c.neverTwo("192.168.0.1")
 }
 
 // A hook that cannot work on one node: the item goes elsewhere, the failure is

@@ -42,6 +42,23 @@ func (c *cluster) noGap(item string) {
 	}
 }
 
+// neverTwo fails if two members held an item at once, by their hooks.
+func (c *cluster) neverTwo(item string) {
+	c.t.Helper()
+	holder := ""
+	for _, l := range c.trace() {
+		switch {
+		case l.item != item:
+		case l.verb == "down" && l.member == holder:
+			holder = ""
+		case l.verb == "up" && holder != "" && holder != l.member:
+			c.t.Errorf("%s and %s hold %s at %v", holder, l.member, item, l.at)
+		case l.verb == "up":
+			holder = l.member
+		}
+	}
+}
+
 // The sample's own file as it stands, if its ports are free.
 func TestSampleFileAsItStands(t *testing.T) {
 	c := newCluster(t, nil)

@@ -14,6 +14,8 @@ func (c *change) register(r Register) Result {
 		// does not shorten the wait for the former instance.
 		Settled:  !known || (old.Settled && !other) || !c.next.keeps(RuleUnsettled),
 		FirstTTL: c.next.maxTTL,
+		// A process that stops does not change its mind with its epoch.
+		Leaving: known && old.Leaving && r.Process == old.Process,
 	}
 	c.setMember(r.Member, n)
 	if known && r.Process != old.Process {

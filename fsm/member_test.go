@@ -224,6 +224,17 @@ func TestLeave(t *testing.T) {
 	if !d.memberOf("a").Leaving {
 		t.Fatal("not leaving")
 	}
+	// A new epoch of the same process still stops; a restart does not.
+	d.must(d.registration("a"))
+	if !d.memberOf("a").Leaving {
+		t.Fatal("the process that stops has forgotten it with its epoch")
+	}
+	r := d.registration("a")
+	r.Process = nonce("restarted")
+	d.must(r)
+	if d.memberOf("a").Leaving {
+		t.Fatal("a restarted process is leaving")
+	}
 	d.down("a")
 	d.refuses(Leave{Member: "a", Epoch: d.epoch("a")}, "down")
 }

@@ -154,7 +154,7 @@ func (o *oracle) register(r Register) bool {
 	same := !known || r.Host == old.Host
 	m := Member{
 		Epoch: Epoch(o.at), Nonce: r.Nonce, Process: r.Process, Host: r.Host, Up: true, Gate: r.Gate, FirstTTL: o.maxTTL,
-		Settled: same && (!known || old.Settled),
+		Settled: same && (!known || old.Settled), Leaving: old.Leaving && r.Process == old.Process,
 	}
 	o.members[r.Member] = m
 	if r.Process != old.Process {

@@ -8,7 +8,7 @@ func TestRulesLeftOut(t *testing.T) {
 	blocks := func(d *driver, k Key, owner MemberID) bool {
 		machine := d.memberOf(owner).Host.Machine
 		for _, job := range d.s.Slice(owner, d.epoch(owner), machine, d.at).Want {
-			if job.Key == k && len(job.Blocked) == 0 {
+			if job.Key == k && !job.Barred && len(job.Blocked) == 0 {
 				return false
 			}
 		}

@@ -18,8 +18,12 @@ type Job struct {
 	Token Token // 0 for a replicated item: it never moves
 	// Keep: an at-least-one item that another member owns but has not acquired
 	// yet: what is held stays, nothing is started for it.
-	Keep                      bool
-	AtMostOne, Gated          bool
+	Keep             bool
+	AtMostOne, Gated bool
+	// Barred: an at-most-one item that the member owns and this process may not
+	// hold now, since its epoch is not the newest, not up or not settled. What a
+	// former process left of it must go.
+	Barred                    bool
 	Reported                  bool // the log already shows it acquired in Slice.Epoch under Token
 	Failed                    bool // the log already remembers its failure here under Token
 	Addrs                     []string

@@ -21,6 +21,9 @@ func short(s Slice) string {
 		if j.Keep {
 			w += "+keep"
 		}
+		if j.Barred {
+			w += "+barred"
+		}
 		if j.Reported {
 			w += "+reported"
 		}
@@ -66,16 +69,20 @@ func TestSlice(t *testing.T) {
 			d.give("a", leastX)
 			return d.sliceOf("a")
 		}, "all/x, ip/x, least/x, one/x, owe least/x"},
-		{"down", func(d *driver) string { giveAll(d); d.down("a"); return d.sliceOf("a") }, "all/x, least/x"},
+		{"down", func(d *driver) string { giveAll(d); d.down("a"); return d.sliceOf("a") }, "all/x, ip/x+barred, least/x, one/x+barred"},
 		{"an older epoch", func(d *driver) string {
 			giveAll(d)
 			d.must(d.registration("a"))
 			return short(d.s.Slice("a", 2, "machine-a", d.at))
-		}, "all/x, least/x"},
-		{"no epoch yet", func(d *driver) string { giveAll(d); return short(d.s.Slice("a", 0, "machine-a", d.at)) }, "all/x, least/x"},
+		}, "all/x, ip/x+barred, least/x, one/x+barred"},
+		{"no epoch yet", func(d *driver) string { giveAll(d); return short(d.s.Slice("a", 0, "machine-a", d.at)) }, "all/x, ip/x+barred, least/x, one/x+barred"},
 		{"no epoch yet, another machine", func(d *driver) string { giveAll(d); return short(d.s.Slice("a", 0, "elsewhere", d.at)) }, ""},
 		{"never registered", func(d *driver) string { return short(d.s.Slice("z", 0, "machine-z", d.at)) }, ""},
-		{"another machine, unsettled", func(d *driver) string { giveAll(d); d.must(d.moved("a")); return d.sliceOf("a") }, "all/x, least/x"},
+		{"another machine, unsettled", func(d *driver) string {
+			giveAll(d)
+			d.must(d.moved("a"))
+			return d.sliceOf("a")
+		}, "all/x, ip/x+barred, least/x, one/x+barred+blocked by a"},
 		{"another machine, settled", func(d *driver) string {
 			giveAll(d)
 			d.must(d.moved("a"))
@@ -99,7 +106,7 @@ func TestSlice(t *testing.T) {
 			r.Host.Boot = "boot-2"
 			d.must(r)
 			return d.sliceOf("a")
-		}, "all/x, least/x"},
+		}, "all/x, ip/x+barred, least/x, one/x+barred"},
 		{"rebooted, settled: its own machine blocks nobody", func(d *driver) string {
 			giveAll(d)
 			r := d.registration("a")
@@ -139,7 +146,7 @@ func TestSlice(t *testing.T) {
 			d.give("b", oneX, leastX)
 			d.acquire(leastX)
 			return short(d.s.Slice("a", 0, "machine-a", d.at)) + " | " + short(d.s.Slice("a", Epoch(d.at+9), "machine-a", d.at))
-		}, "all/x, owe one/x | all/x, owe one/x"},
+		}, "all/x, ip/x+barred, owe one/x | all/x, ip/x+barred, owe one/x"},
 		{"removed from the configuration", func(d *driver) string {
 			giveAll(d)
 			d.must(d.respec(func(s *Spec) { delete(s.Systems, "least"); delete(s.Systems, "all") }))

@@ -6,9 +6,10 @@ import "slices"
 // epoch that the process knows to be its own, 0 for none yet; machine is where
 // it runs; at is the index at which the State was read.
 //
-// At-most-one items are wanted only of a process whose epoch is the member's
-// newest, up and settled. At-least-one items are wanted of the owner whatever
-// its state: what is held stays. Neither is wanted of a process on another
+// At-most-one items may be held only by a process whose epoch is the member's
+// newest, up and settled: to any other they are named as Barred, since a former
+// process may have left them up here. At-least-one items are wanted of the owner
+// whatever its state: what is held stays. Neither is wanted of a process on another
 // machine than the member's: that one is superseded, or has yet to register. A
 // process that is unsettled owes nothing yet: it may report nothing released.
 func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
@@ -28,7 +29,7 @@ func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
 	// jobs grow.
 	count := p.replicas()
 	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
-		if p.wants(slot) {
+		if p.owns(slot) {
 			count++
 		}
 		return false
@@ -52,7 +53,7 @@ type slicer struct {
 	epoch   Epoch
 	machine string
 	here    bool // the log's newest instance of the member is on this machine
-	holds   bool // at-most-one items are wanted
+	holds   bool // at-most-one items may be held
 	behind  bool // the State may be older than the process's own epoch
 	mute    bool // unsettled
 
@@ -62,10 +63,10 @@ type slicer struct {
 }
 
 func (p *slicer) add(slot *Slot, out *Slice) {
-	if p.wants(slot) {
+	if p.owns(slot) {
 		job := p.job(slot)
 		if slot.AtMostOne {
-			job.Blocked = p.blocked(slot)
+			job.Barred, job.Blocked = !p.holds, p.blocked(slot)
 		}
 		job.Reported = p.epoch != 0 && slot.Acquired == p.epoch
 		if p.state.failures.Len() > 0 {
@@ -96,8 +97,6 @@ func (p *slicer) mine(e Entry) bool {
 }
 
 func (p *slicer) owns(slot *Slot) bool { return slot.Owner == p.member && p.here }
-
-func (p *slicer) wants(slot *Slot) bool { return p.owns(slot) && (p.holds || !slot.AtMostOne) }
 
 // blocked is whom an at-most-one item waits for.
 func (p *slicer) blocked(slot *Slot) []Entry {

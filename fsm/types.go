@@ -56,6 +56,10 @@ type Key struct {
 // (Machine), which boot of it (Boot), and which data directory (Instance).
 type Host struct{ Machine, Boot, Instance string }
 
+// BootMachine begins the Machine of a host that has no number of its own: its
+// boot id stands in, so after a reboot it is another machine.
+const BootMachine = "boot "
+
 // Entry is a member that may still hold a slot although it is not, or no
 // longer under this token, its owner (LEASES.md, L9).
 type Entry struct {

@@ -101,8 +101,9 @@ func (p *Process) Goodbye(now time.Duration, kept []fsm.Key) {
 	p.member.abandon()
 }
 
-// GoodbyeDone reports whether the goodbye was acknowledged with nothing kept, or
-// there is none to say: the process never had an epoch, or is unsettled.
+// GoodbyeDone reports whether the goodbye was acknowledged as it was said last,
+// naming as many items, or there is none to say: the process never had an epoch,
+// or is unsettled.
 func (p *Process) GoodbyeDone() bool {
 	return p.own.said && (p.own.done || p.member.own == 0 || p.unsettled())
 }

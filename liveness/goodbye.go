@@ -9,7 +9,8 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// farewell is this process's own goodbye, repeated until acknowledged (L8).
+// farewell is this process's own goodbye, repeated until acknowledged, and again
+// when it names fewer (L8).
 type farewell struct {
 	said bool
 	kept []fsm.Key

@@ -104,7 +104,7 @@ func (p *Process) Receive(now time.Duration, from From, msg Message) []Out {
 			p.byes.receive(now, from, msg.Goodbye)
 		}
 	case GoodbyeAck:
-		if msg.Process == p.cfg.Process && msg.Kept == 0 && p.own.said && len(p.own.kept) == 0 {
+		if msg.Process == p.cfg.Process && p.own.said && msg.Kept == len(p.own.kept) {
 			p.own.done = true
 		}
 	}

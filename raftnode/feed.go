@@ -22,8 +22,12 @@ func (n *Node) feed(ctx context.Context, seen <-chan raft.Observation) {
 			last = leader
 			n.leaderMoved.fire()
 			wake(n.wakeMember)
-			if leader != n.self { // its own loop says that
-				n.log.Info().Str("leader", string(leader)).Msg("leader changed")
+			switch leader {
+			case n.self: // its own loop says that
+			case "":
+				n.log.Info().Msg("there is no leader")
+			default:
+				n.log.Info().Str("leader", string(leader)).Msg("another node leads")
 			}
 		}
 		if id := v.state.Cluster(); id != cluster && id != "" {

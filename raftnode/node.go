@@ -23,6 +23,7 @@ type Node struct {
 	self    fsm.VoterID
 	machine *machine
 	guard   *guardedStore
+	trans   *patient
 	raft    atomic.Pointer[raft.Raft] // nil before Run
 	started time.Time
 	hadData bool // Raft state was in the data directory at the start
@@ -72,6 +73,7 @@ func Open(cfg Config, deps Deps) (*Node, error) {
 	n.batch.init()
 	n.machine = newMachine(n.die)
 	n.guard = newGuardedStore(deps.Logs, deps.Stable, n.die)
+	n.trans = newPatient(deps.Trans, patience(n.timing()))
 	had, err := raft.HasExistingState(deps.Logs, deps.Stable, deps.Snaps)
 	if err != nil {
 		return nil, fmt.Errorf("look for Raft state in %s: %w", cfg.DataDir, err)
@@ -165,7 +167,7 @@ func (n *Node) startRaft(ctx context.Context) (*raft.Raft, error) {
 	done := make(chan started, 1)
 	go func() {
 		defer close(done) // also when a failed write ends this goroutine
-		r, err := raft.NewRaft(conf, n.machine, logs, n.guard, n.deps.Snaps, n.deps.Trans)
+		r, err := raft.NewRaft(conf, n.machine, logs, n.guard, n.deps.Snaps, n.trans)
 		done <- started{r, err}
 	}()
 	select {
@@ -195,6 +197,7 @@ const quiet = time.Second
 // answer first: Raft forgets futures in its queues when it shuts down.
 func (n *Node) stopRaft(r *raft.Raft) {
 	n.guard.let()
+	n.trans.release()
 	close(n.machine.release)
 	idle := n.futures.close()
 	within(quiet, idle)

@@ -51,7 +51,8 @@ func (n *Node) specSet(v view) <-chan struct{} {
 // takeInStep makes at most one change; it answers with how long to wait, 0 for
 // not at all.
 func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
-	conf := r.GetConfiguration().Configuration()
+	latest := r.GetConfiguration()
+	conf := latest.Configuration()
 	strangers := missing(*n.machine.view().state.Spec(), conf, n.self, n.met.instances())
 	if len(strangers) == 0 {
 		return takeInIdle
@@ -71,7 +72,7 @@ func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
 		}
 		return takeInCalm
 	}
-	if err := n.change(ctx, r, c); err != nil {
+	if err := n.change(ctx, r, c, latest.Index()); err != nil {
 		if ctx.Err() == nil {
 			n.log.Warn().Err(err).Str("server", string(c.id)).Msg("cannot change the voters")
 		}
@@ -80,8 +81,9 @@ func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
 	return 0
 }
 
-// change carries one change out and waits until it is committed.
-func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange) error {
+// change carries one change out and waits until it is committed. It is refused
+// if the configuration is no longer the one at index, on which it was decided.
+func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange, index uint64) error {
 	e := n.log.Info()
 	if c.kind == removeOld {
 		e = n.log.Warn()
@@ -91,11 +93,11 @@ func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange) error {
 		var f raft.IndexFuture
 		switch c.kind {
 		case removeOld:
-			f = r.RemoveServer(c.id, 0, enqueueWait)
+			f = r.RemoveServer(c.id, index, enqueueWait)
 		case addLearner:
-			f = r.AddNonvoter(c.id, c.addr, 0, enqueueWait)
+			f = r.AddNonvoter(c.id, c.addr, index, enqueueWait)
 		case giveVote:
-			f = r.AddVoter(c.id, c.addr, 0, enqueueWait)
+			f = r.AddVoter(c.id, c.addr, index, enqueueWait)
 		}
 		return struct{}{}, f.Error()
 	})

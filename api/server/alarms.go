@@ -12,24 +12,43 @@ import (
 
 const noLeader = "there is no leader"
 
-// failover says whether the loss of any one member that runs would be noticed
-// and made good.
-func failover(st api.Status, spec *fsm.Spec) api.Failover {
-	var why []string
+// obstacle is why the loss of some member would not be made good, and what to
+// do about it.
+type obstacle struct{ why, do string }
+
+// obstacles are all that keep a failover from being possible now.
+func obstacles(st api.Status, spec *fsm.Spec) []obstacle {
+	var out []obstacle
 	if st.Cluster.Leader == "" {
-		why = append(why, noLeader)
+		out = append(out, obstacle{why: noLeader})
 	}
-	why = append(why, missingVotes(st)...)
+	out = append(out, missingVotes(st)...)
 	for _, sys := range st.Systems {
 		if sys.Items == 0 || spec.Systems[sys.Name].Split == fsm.Replicate {
 			continue
 		}
 		if n := serving(st, sys); n < 2 {
-			why = append(why, fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n))
+			out = append(out, obstacle{
+				fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n),
+				"start its other servers, or let another server list it",
+			})
 		}
 		if spec.Systems[sys.Name].Guarantee == fsm.AtMostOne && spec.Systems[sys.Name].Action == fsm.ActionHooks {
-			why = append(why, fmt.Sprintf("system %s: at-most-one with hooks: after a crash its items wait for their dead holder's return", sys.Name))
+			out = append(out, obstacle{
+				fmt.Sprintf("system %s: at-most-one with hooks: after a crash its items wait for their dead holder's return", sys.Name),
+				"nothing is broken: only the dead node itself knows that its hook's effect is gone; at-least-one systems do not wait",
+			})
 		}
+	}
+	return out
+}
+
+// failover says whether the loss of any one member that runs would be noticed
+// and made good.
+func failover(obstacles []obstacle) api.Failover {
+	var why []string
+	for _, o := range obstacles {
+		why = append(why, o.why)
 	}
 	return api.Failover{Possible: len(why) == 0, Why: why}
 }
@@ -45,9 +64,9 @@ func serving(st api.Status, sys api.System) int {
 }
 
 // missingVotes names the members whose loss nobody could decide on.
-func missingVotes(st api.Status) []string {
+func missingVotes(st api.Status) []obstacle {
 	if len(st.Cluster.Voters) == 0 {
-		return []string{"the cluster has no voters yet"}
+		return []obstacle{{"the cluster has no voters yet", "start flip on the other servers of the file"}}
 	}
 	q, voting := st.Cluster.Quorum, 0
 	var absent []string
@@ -67,16 +86,17 @@ func missingVotes(st api.Status) []string {
 	if len(absent) > 0 {
 		why += " (" + strings.Join(absent, ", ") + ")"
 	}
+	do := "start the voters that are not up"
 	if q.Votes > q.Others {
-		why += ": add an arbiter, a server that lists no systems"
+		do = "add an arbiter: a server that lists no systems"
 	}
-	return []string{why}
+	return []obstacle{{why, do}}
 }
 
 // alarms says what is wrong and what to do about it, worst first.
-func alarms(st api.Status, s *fsm.State, l Local) []api.Alarm {
+func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Alarm {
 	out := slices.Clone(l.Alarms)
-	out = append(out, clusterAlarms(st)...)
+	out = append(out, clusterAlarms(st, obstacles)...)
 	for _, m := range st.Members {
 		out = append(out, memberAlarms(st, m)...)
 	}
@@ -103,7 +123,7 @@ func rank(severity string) int {
 	return slices.Index([]string{api.Critical, api.Warning, api.Note}, severity)
 }
 
-func clusterAlarms(st api.Status) []api.Alarm {
+func clusterAlarms(st api.Status, obstacles []obstacle) []api.Alarm {
 	var out []api.Alarm
 	switch {
 	case st.Cluster.ID == "":
@@ -129,9 +149,9 @@ func clusterAlarms(st api.Status) []api.Alarm {
 		})
 	}
 	if st.Cluster.ID != "" {
-		for _, why := range st.Cluster.Failover.Why {
-			if why != noLeader { // that has an alarm of its own
-				out = append(out, api.Alarm{Severity: api.Warning, What: "failover impossible: " + why, Do: "see the members that are not up"})
+		for _, o := range obstacles {
+			if o.why != noLeader { // that has an alarm of its own
+				out = append(out, api.Alarm{Severity: api.Warning, What: "failover impossible: " + o.why, Do: o.do})
 			}
 		}
 	}

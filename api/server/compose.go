@@ -45,8 +45,9 @@ func Compose(l Local, s *fsm.State, at fsm.Index) api.Status {
 		Differences: l.Differences,
 	}
 	st.Cluster = clusterOf(l, s, spec)
-	st.Cluster.Failover = failover(st, spec)
-	st.Alarms = alarms(st, s, l)
+	against := obstacles(st, spec)
+	st.Cluster.Failover = failover(against)
+	st.Alarms = alarms(st, s, l, against)
 	return st
 }
 

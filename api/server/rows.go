@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
@@ -183,6 +184,9 @@ func outstanding(s *fsm.State, slot fsm.Slot, e fsm.Entry, owner fsm.Member) api
 	case sameMachine:
 		o.Why = fmt.Sprintf("%s (epoch %d) is down and may still hold it: nothing but %s itself knows that its hook's effect is gone", who, e.Epoch, who)
 		o.Do = "start flip on " + who + " again: it runs `down` and reports, then the item moves"
+	case strings.HasPrefix(e.Host.Machine, fsm.BootMachine):
+		o.Why = fmt.Sprintf("%s (epoch %d) ran on a machine that flip cannot recognise after its reboot: its hook's effect may still be there", who, e.Epoch)
+		o.Do = "set `machine` in the file of each node, so that a machine is known again after a reboot"
 	default:
 		o.Why = fmt.Sprintf("the former machine of %s (%s, epoch %d) may still hold it", who, e.Host.Machine, e.Epoch)
 		o.Do = "start flip on that machine again under the name " + who + ": it runs `down` and reports"

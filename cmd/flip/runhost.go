@@ -40,7 +40,7 @@ func hostOf(override, instance string) (fsm.Host, error) {
 		}
 	}
 	if host.Machine == "" {
-		host.Machine = "boot " + host.Boot
+		host.Machine = fsm.BootMachine + host.Boot
 	}
 	return host, nil
 }

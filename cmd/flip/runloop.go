@@ -59,19 +59,23 @@ func (d *daemon) Run(ctx context.Context) error {
 	}
 	d.log.Info().Str("id", string(d.self.Name)).Str("instance", d.self.Instance).Str("addr", d.me().Addr).
 		Str("data_dir", d.paths.data).Str("socket", d.paths.socket).Str("version", thisVersion().Version).Msg("flip is up")
+	var err error
 	select {
 	case <-ctx.Done():
 		d.log.Info().Str("cause", context.Cause(ctx).Error()).Msg("stopping in order")
-		d.stop(running)
+		close(d.stopping)
+		err = d.stop(running, last)
 	case <-running.Done():
-		d.log.Error().Err(context.Cause(running)).Msg("a part of flip has failed: letting go of all at-most-one items")
-		d.abandon(last)
+		if !errors.Is(context.Cause(running), errSuperseded) { // that one has let go already
+			d.log.Error().Err(context.Cause(running)).Msg("a part of flip has failed: letting go of all at-most-one items")
+			err = d.abandon(last)
+		}
 	}
 	cancel()
 	end()
-	err := g.Wait()
+	err = errors.Join(ignoreCancel(g.Wait()), err)
 	d.peers.client.Close()
-	err = errors.Join(ignoreCancel(err), d.close())
+	err = errors.Join(err, d.close())
 	d.log.Info().Err(err).Msg("flip has ended")
 	return err
 }
@@ -99,6 +103,10 @@ func (d *daemon) report(ctx context.Context, r fsm.Report) error {
 func (d *daemon) feed(ctx context.Context) error {
 	d.sweepLeftovers()
 	began := false
+	var seen struct {
+		at    fsm.Index
+		epoch fsm.Epoch
+	}
 	for {
 		state, at := d.node.View()
 		epoch := d.beat.Epoch()
@@ -107,7 +115,10 @@ func (d *daemon) feed(ctx context.Context) error {
 				d.begin(state)
 				began = true
 			}
-			d.exec.Set(state.Slice(d.self.Name, epoch, d.host.Machine, at), d.leaseOf(epoch))
+			if at != seen.at || epoch != seen.epoch {
+				d.exec.Set(state.Slice(d.self.Name, epoch, d.host.Machine, at), d.leaseOf(epoch))
+				seen.at, seen.epoch = at, epoch
+			}
 		}
 		select {
 		case <-ctx.Done():

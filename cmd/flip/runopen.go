@@ -44,13 +44,15 @@ type daemon struct {
 	members *server.Server // on the server's port, for members only
 	socket  net.Listener
 
+	stopping chan struct{} // closed when a stop in order begins
+
 	undo []func() error // of what open has opened, for a failed start
 }
 
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
 func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error) {
-	d := &daemon{file: file, paths: p, log: log, started: time.Now()}
+	d := &daemon{file: file, paths: p, log: log, started: time.Now(), stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -70,6 +72,9 @@ func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error)
 	}
 	if d.host, err = hostOf(file.Node.Machine, d.store.Instance()); err != nil {
 		return nil, err
+	}
+	if d.bootOnly() {
+		log.Warn().Str("hint", bootOnlyDo).Msg(bootOnlyWhat)
 	}
 	if d.fresh, err = d.store.Empty(); err != nil {
 		return nil, err

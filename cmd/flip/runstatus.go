@@ -6,8 +6,10 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/api/server"
 	"github.com/flip-ha/flip/config"
@@ -77,14 +79,54 @@ func (d *daemon) differences(state *fsm.State) []string {
 	return config.Diff(*state.Spec(), d.file.Spec)
 }
 
+// ownAlarms are what only this daemon knows of.
 func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
-	if phase.Stage != raftnode.StageRemoved {
-		return nil
+	var out []api.Alarm
+	if phase.Stage == raftnode.StageRemoved {
+		out = append(out, api.Alarm{
+			Severity: api.Critical, What: phase.Words,
+			Do: "stop flip here; to take part again, move " + d.paths.data + " away and start it anew",
+		})
 	}
-	return []api.Alarm{{
-		Severity: api.Critical, What: phase.Words,
-		Do: "stop flip here; to take part again, move " + d.paths.data + " away and start it anew",
-	}}
+	for _, slot := range d.exec.Status() {
+		if slot.Withheld {
+			out = append(out, withheld(d.self.Name, slot))
+		}
+	}
+	if d.bootOnly() {
+		out = append(out, api.Alarm{Severity: api.Note, What: bootOnlyWhat, Do: bootOnlyDo})
+	}
+	return out
+}
+
+// withheld is an item whose `down` failed: nobody may start it as long as what
+// it undoes may still be in effect.
+func withheld(m fsm.MemberID, slot actions.SlotStatus) api.Alarm {
+	return api.Alarm{
+		Severity: api.Critical,
+		What:     fmt.Sprintf("%s/%s is withheld: its `down` failed on %s %d times: %s", slot.System, slot.Item, m, slot.Fails, slot.Err),
+		Do:       "mend the hook: it is tried again by itself, at the latest every 30 s",
+	}
+}
+
+const (
+	bootOnlyWhat = "this machine has no number of its own that flip can read (root may read the DMI product_uuid): after a reboot it counts as another machine, and at-most-one items that a crash left here stay blocked"
+	bootOnlyDo   = "set `machine` in this node's file to something that only this machine has"
+)
+
+// bootOnly reports whether this machine can be told from others only until its
+// next boot, and whether that matters here.
+func (d *daemon) bootOnly() bool {
+	if !strings.HasPrefix(d.host.Machine, fsm.BootMachine) {
+		return false
+	}
+	spec := d.spec()
+	for _, id := range spec.Servers[d.self.Name].Systems {
+		if spec.Systems[id].Guarantee == fsm.AtMostOne {
+			return true
+		}
+	}
+	return false
 }
 
 // findings is what this node met on each peer's two ports.

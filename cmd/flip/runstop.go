@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,6 +14,9 @@ const (
 	// leaveWait bounds the commit of Leave: a commit takes milliseconds where
 	// there is a quorum, and without one nothing can be handed over.
 	leaveWait = 2 * time.Second
+	// leaveAgain is the pause before an announcement that did not count is
+	// repeated.
+	leaveAgain = 50 * time.Millisecond
 	// goodbyeWait bounds the goodbye: one round trip and one commit.
 	goodbyeWait = time.Second
 	// stepDownWait bounds the transfer of leadership, which can hang with the disk.
@@ -23,15 +27,24 @@ const (
 
 // stop is the order of DESIGN.md 8: announce it, hand over, release, say
 // goodbye, hand leadership over. Each step is bounded, and none is needed for
-// the next.
-func (d *daemon) stop(ctx context.Context) {
-	if d.spec().RemoveOnFailure {
-		d.handOver(ctx)
-		d.release(ctx, true)
-		d.sayGoodbye(ctx)
-	} else {
+// the next. Handing over ends early with running, when a part fails; the rest
+// needs heartbeats and effects alone. The error names what is not released.
+func (d *daemon) stop(running, last context.Context) error {
+	if !d.spec().RemoveOnFailure {
 		d.log.Info().Msg("remove_on_failure is off: what this node holds stays as it is")
+		d.stepDown(running)
+		return nil
 	}
+	d.handOver(running)
+	err := d.release(last, true)
+	if leader, _ := d.node.Leader(); leader != "" { // else nobody could have it agreed on
+		d.sayGoodbye(last)
+	}
+	d.stepDown(running)
+	return err
+}
+
+func (d *daemon) stepDown(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stepDownWait)
 	defer cancel()
 	if err := d.node.StepDown(ctx); err != nil {
@@ -41,10 +54,12 @@ func (d *daemon) stop(ctx context.Context) {
 
 // abandon is what a process does that cannot go on: at-most-one items must not
 // stay up with nobody to end them. At-least-one items stay as they are, as they
-// would at a crash; the next start sorts them out.
-func (d *daemon) abandon(ctx context.Context) {
-	d.release(ctx, false)
-	d.sayGoodbye(ctx)
+// would at a crash; the next start sorts them out. The goodbye goes to every
+// voter, whatever this node's own log still knows of a leader.
+func (d *daemon) abandon(last context.Context) error {
+	err := d.release(last, false)
+	d.sayGoodbye(last)
+	return err
 }
 
 // stopWait is the largest stop_timeout of the systems that this node serves.
@@ -57,52 +72,84 @@ func (d *daemon) stopWait() time.Duration {
 }
 
 // handOver has the leader move everything away, and waits until the others
-// have it.
+// have it. It looks at each State anew: a process that loses its lease meanwhile
+// registers anew, has to announce its stop again, and may have been given
+// something back.
 func (d *daemon) handOver(ctx context.Context) {
+	began, limit := time.Now(), d.stopWait()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	before, at := d.node.View()
+	for state := before; ; state, at = d.node.View() {
+		left, announced := d.toHandOver(before, state)
+		switch {
+		case announced && left == 0:
+			d.log.Info().Dur("took", time.Since(began)).Msg("everything is handed over")
+			return
+		case announced:
+		case !d.announce(ctx, min(leaveWait, limit/2)):
+			return
+		}
+		timer := time.NewTimer(leaveAgain)
+		select {
+		case <-d.node.Changed(at):
+		case <-timer.C:
+		case <-ctx.Done():
+			d.log.Warn().Int("items", left).Dur("waited", time.Since(began)).Msg("not everything could be handed over in time")
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// toHandOver counts what is still to be handed over, and reports whether the log
+// shows that this process's newest epoch is leaving.
+func (d *daemon) toHandOver(before, now *fsm.State) (left int, announced bool) {
+	for _, k := range heldBy(before, now, d.self.Name) {
+		if !handedOver(now, d.self.Name, k) {
+			left++
+		}
+	}
+	me, _ := now.Member(d.self.Name)
+	return left, me.Leaving && me.Epoch == d.beat.Epoch()
+}
+
+// announce proposes Leave; false: there is nobody to hand anything over to.
+func (d *daemon) announce(ctx context.Context, limit time.Duration) bool {
 	epoch := d.beat.Epoch()
 	leader, _ := d.node.Leader()
 	if epoch == 0 || leader == "" {
 		d.log.Warn().Msg("there is no leader: nothing can be handed over")
-		return
+		return false
 	}
-	limit := d.stopWait()
-	leave, cancel := context.WithTimeout(ctx, min(leaveWait, limit/2))
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	res, err := d.node.Propose(leave, fsm.Leave{Member: d.self.Name, Epoch: epoch, At: time.Now().UnixMilli()})
-	if err != nil || !res.Applied {
-		d.log.Warn().Err(err).Str("why", res.Why).Msg("the stop cannot be announced: nothing is handed over")
-		return
+	res, err := d.node.Propose(ctx, fsm.Leave{Member: d.self.Name, Epoch: epoch, At: time.Now().UnixMilli()})
+	if err != nil {
+		d.log.Warn().Err(err).Msg("the stop cannot be announced: nothing is handed over")
+		return false
 	}
-	state, at := d.node.View()
-	mine := heldBy(state, d.self.Name)
-	began := time.Now()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for left := mine; len(left) > 0; {
-		select {
-		case <-d.node.Changed(at):
-		case <-timer.C:
-			d.log.Warn().Int("items", len(left)).Dur("waited", time.Since(began)).Msg("not everything could be handed over in time")
-			return
-		case <-ctx.Done():
-			return
-		}
-		state, at = d.node.View()
-		left = slices.DeleteFunc(left, func(k fsm.Key) bool { return handedOver(state, d.self.Name, k) })
+	if !res.Applied { // its epoch has been replaced in this moment
+		d.log.Info().Str("why", res.Why).Msg("announcing the stop again")
 	}
-	d.log.Info().Int("items", len(mine)).Dur("took", time.Since(began)).Msg("everything is handed over")
+	return true
 }
 
-// heldBy lists the slots that m owns or may still hold and that another member
-// could take.
-func heldBy(s *fsm.State, m fsm.MemberID) []fsm.Key {
+// heldBy lists the slots that m had before it announced its stop, or may still
+// hold, and that another member could take.
+func heldBy(before, now *fsm.State, m fsm.MemberID) []fsm.Key {
 	var keys []fsm.Key
-	for slot := range s.Slots() {
-		if !handedOver(s, m, slot.Key) && hasHeir(s, m, slot.System) {
+	for slot := range now.Slots() {
+		was, _ := before.Slot(slot.Key)
+		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && hasHeir(now, m, slot.System) {
 			keys = append(keys, slot.Key)
 		}
 	}
 	return keys
+}
+
+func mayHold(slot fsm.Slot, m fsm.MemberID) bool {
+	return slices.ContainsFunc(slot.Outstanding, func(e fsm.Entry) bool { return e.Member == m && !e.Void })
 }
 
 // handedOver reports whether m has nothing to do with a slot any more and its
@@ -112,7 +159,7 @@ func handedOver(s *fsm.State, m fsm.MemberID, k fsm.Key) bool {
 	if !known {
 		return true
 	}
-	if slot.Owner == m || slices.ContainsFunc(slot.Outstanding, func(e fsm.Entry) bool { return e.Member == m && !e.Void }) {
+	if slot.Owner == m || mayHold(slot, m) {
 		return false
 	}
 	return slot.Owner == "" || slot.Acquired != 0
@@ -130,21 +177,25 @@ func hasHeir(s *fsm.State, m fsm.MemberID, system fsm.SystemID) bool {
 }
 
 // release lets go of what is still held here.
-func (d *daemon) release(ctx context.Context, atLeastOneToo bool) {
+func (d *daemon) release(ctx context.Context, atLeastOneToo bool) error {
 	ctx, cancel := context.WithTimeout(ctx, d.stopWait())
 	defer cancel()
 	if err := d.exec.ReleaseAll(ctx, atLeastOneToo); err != nil {
 		d.log.Error().Err(err).Msg("not everything could be released")
+		return hinted{fmt.Errorf("release everything: %w", err), "what `down` has to undo may still be in effect here: look at the log above"}
 	}
+	return nil
 }
 
-// sayGoodbye lets the leader call this node down at once.
+// sayGoodbye lets the leader call this node down at once, and names what could
+// not be released. It says nothing as long as this process does not know what an
+// earlier one may have left.
 func (d *daemon) sayGoodbye(ctx context.Context) {
-	leader, _ := d.node.Leader()
-	if d.beat.Epoch() == 0 || leader == "" {
-		return // nobody could have it agreed on
+	kept, of := d.exec.Kept()
+	if of == 0 {
+		return
 	}
-	d.beat.Goodbye(d.exec.Kept())
+	d.beat.Goodbye(kept)
 	timer := time.NewTimer(goodbyeWait)
 	defer timer.Stop()
 	for !d.beat.GoodbyeDone() {
@@ -156,6 +207,11 @@ func (d *daemon) sayGoodbye(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		kept, _ = d.exec.Kept() // `down` is tried again meanwhile
+		d.beat.Goodbye(kept)
+	}
+	if len(kept) > 0 {
+		d.log.Error().Int("items", len(kept)).Msg("stopping with items that could not be released: they wait for this node's return")
 	}
 }
 
@@ -173,8 +229,9 @@ func (d *daemon) keepName(ctx context.Context) error {
 		}
 	}
 	d.log.Error().Err(errSuperseded).Msg("releasing everything and ending")
-	d.release(ctx, true)
-	d.untilReported(ctx)
+	if err := d.release(ctx, true); err == nil {
+		d.untilReported(ctx)
+	}
 	return hinted{errSuperseded, "two machines run flip with the same id and key: stop one, or give it its own id in the file"}
 }
 

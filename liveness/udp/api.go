@@ -166,7 +166,7 @@ func (e *Endpoint) Goodbye(kept []fsm.Key) {
 	e.wake()
 }
 
-// GoodbyeDone reports whether the goodbye was acknowledged with nothing kept.
+// GoodbyeDone reports whether the goodbye was acknowledged as it was said last.
 func (e *Endpoint) GoodbyeDone() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
