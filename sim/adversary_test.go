@@ -1,0 +1,135 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// stormed is the cluster that a seed draws: three or five voters, with or
+// without the gate, times like `fast` or `lan`.
+func stormed(seed uint64) Config {
+	n := 3 + 2*int(seed%2)
+	ttl := []time.Duration{300, 120, 60, 200}[seed/4%4] * time.Millisecond
+	names := Names(n)
+	gated := System("gated", fsm.AtMostOne, "g1", "g2")
+	gated.Action = ActionGated
+	one := System("one", fsm.AtMostOne, "o1", "o2")
+	one.Split = fsm.ChooseOne
+	one.CleanOnStart = false
+	all := System("all", fsm.AtLeastOne, "r1")
+	all.Split = fsm.Replicate
+	spec := NewSpec(names, ttl,
+		System("once", fsm.AtMostOne, "a", "b", "c"), System("least", fsm.AtLeastOne, "d", "e", "f"), gated, one, all)
+	if n == 5 {
+		s := spec.Servers["n5"]
+		s.Role, s.Systems = fsm.RoleArbiter, nil
+		spec.Servers["n5"] = s
+	}
+	return Config{Seed: seed, Voters: names, Spec: spec, Gate: seed/2%2 == 1, Drift: true}
+}
+
+// storm runs one seed from its beginning to rest.
+func storm(seed uint64, trace bool, rules Without) *World {
+	cfg := stormed(seed)
+	cfg.Trace, cfg.Rules = trace, rules
+	var a *Adversary
+	cfg.Hook = func(_ *World, p *Process, _ Effect) Outcome { return a.Hook(p) }
+	w := New(cfg)
+	ttl := cfg.Spec.Timing.Lease
+	a = w.Torment(min(14*time.Second, 40*ttl))
+	w.Boot()
+	w.Run(a.end)
+	// LEASES.md bounds a down and a rejoin by 3.4 ttl each; then hooks and their
+	// retries.
+	if missing := w.Settle(8*w.Agreed().MaxTTL() + 5*time.Second); missing != "" {
+		w.checker.fail(Stuck, "%s", missing)
+	}
+	w.Run(w.Now() + 3*ttl)
+	w.Compare()
+	return w
+}
+
+func number(t *testing.T, env string) (uint64, bool) {
+	t.Helper()
+	s := os.Getenv(env)
+	if s == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", env, err)
+	}
+	return n, true
+}
+
+// replay prints what led to a violation.
+func replay(t *testing.T, seed uint64, rules Without) {
+	t.Helper()
+	w := storm(seed, true, rules)
+	lines := w.Trace()
+	if n := len(lines); n > 150 && os.Getenv("FLIP_SEED") == "" {
+		lines = append([]string{fmt.Sprintf("... %d lines before", n-150)}, lines[n-150:]...)
+	}
+	t.Errorf("seed %d: %v\n%s\nreplay: FLIP_SEED=%d go test -run 'TestAdversary$' ./sim", seed, w.Violation(), strings.Join(lines, "\n"), seed)
+}
+
+// TestAdversary runs whole clusters through random storms. FLIP_SEEDS sets how
+// many, FLIP_SEED replays one.
+func TestAdversary(t *testing.T) {
+	if seed, ok := number(t, "FLIP_SEED"); ok {
+		replay(t, seed, Without{})
+		return
+	}
+	seeds := uint64(2000)
+	if testing.Short() {
+		seeds = 50
+	}
+	if n, ok := number(t, "FLIP_SEEDS"); ok {
+		seeds = n
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // worlds are small and short-lived
+	var mu sync.Mutex
+	var sum Counters
+	failed := 0
+	began := time.Now()
+	t.Run("seeds", func(t *testing.T) {
+		workers := uint64(runtime.GOMAXPROCS(0))
+		for first := range workers {
+			t.Run(fmt.Sprintf("from %d", first), func(t *testing.T) {
+				t.Parallel()
+				for seed := first; seed < seeds; seed += workers {
+					w := storm(seed, false, Without{})
+					mu.Lock()
+					sum.Sum(&w.Count)
+					if w.Violation() != nil {
+						failed++
+					}
+					stop := failed > 3
+					mu.Unlock()
+					if w.Violation() != nil {
+						replay(t, seed, Without{})
+					}
+					if stop {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d seeds in %v: %s", seeds, time.Since(began).Round(time.Millisecond), &sum)
+	if seeds < 500 || failed > 0 {
+		return // too few for what is rare
+	}
+	for _, c := range sum.Zero() {
+		t.Errorf("%v: never in %d seeds", c, seeds)
+	}
+}

@@ -1,0 +1,282 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Violation is a broken promise, found at a true time.
+type Violation struct {
+	At   time.Duration
+	Kind Kind
+	Text string
+}
+
+// Kind tells violations apart.
+type Kind string
+
+// What the checker looks for.
+const (
+	TwoHolders Kind = "two holders"
+	Gap        Kind = "gap"
+	BadState   Kind = "bad state"
+	Diverged   Kind = "replicas differ"
+	Stuck      Kind = "stuck"
+	// FalseReport is a report that was not true when sent.
+	FalseReport Kind = "false report"
+)
+
+func (v *Violation) Error() string { return fmt.Sprintf("%v: %s: %s", v.At, v.Kind, v.Text) }
+
+// checker knows the truth and looks at every event.
+type checker struct {
+	w      *World
+	found  *Violation
+	states []*applied // by index - 1
+	// forced holds are excepted: somebody bet on them.
+	forced map[machineKey]fsm.Token
+	// had are the newest tokens under which a machine really held an item.
+	had map[machineKey]fsm.Token
+}
+
+type machineKey struct {
+	machine string
+	key     fsm.Key
+}
+
+// applied is the state every replica must have at one index.
+type applied struct {
+	state *fsm.State
+	bytes []byte
+}
+
+func (c *checker) init(w *World) {
+	c.w, c.forced, c.had = w, map[machineKey]fsm.Token{}, map[machineKey]fsm.Token{}
+}
+
+func (c *checker) fail(kind Kind, format string, args ...any) {
+	if c.found == nil {
+		c.found = &Violation{At: c.w.now, Kind: kind, Text: fmt.Sprintf(format, args...)}
+		c.w.tracef("VIOLATION %s", c.found.Text)
+	}
+}
+
+// newest is the state at the highest index that anybody has applied.
+func (c *checker) newest() *fsm.State {
+	for i := len(c.states) - 1; i >= 0; i-- {
+		if c.states[i] != nil {
+			return c.states[i].state
+		}
+	}
+	return fsm.New()
+}
+
+// held looks at an item that one more machine may hold, or holds under a newer
+// token, from now on.
+func (c *checker) held(m *Machine, h *Hold) {
+	if m.effective(h.Key) == nil {
+		return
+	}
+	for _, o := range c.w.machines {
+		other := o.effective(h.Key)
+		if o == m || other == nil {
+			continue
+		}
+		// What counts is the guarantee of the newer token: an item that became
+		// at-least-one may be taken over while the old holder still has it.
+		guarantee := h.AtMostOne
+		if other.Token > h.Token {
+			guarantee = other.AtMostOne
+		} else if other.Token == h.Token {
+			guarantee = h.AtMostOne || other.AtMostOne
+		}
+		if !guarantee || c.excepted(m, h) || c.excepted(o, other) {
+			continue
+		}
+		c.fail(TwoHolders, "%s/%s is held by %s (%s, token %d) and by %s (%s, token %d)",
+			h.System, h.Item, m.Name, h.Member, h.Token, o.Name, other.Member, other.Token)
+		return
+	}
+}
+
+func (c *checker) excepted(m *Machine, h *Hold) bool {
+	upTo, ok := c.forced[machineKey{m.Name, h.Key}]
+	return ok && h.Token <= upTo
+}
+
+// acquired notes an `alive` that ended well.
+func (c *checker) acquired(m *Machine, h *Hold) {
+	mk := machineKey{m.Name, h.Key}
+	c.had[mk] = max(c.had[mk], h.Token)
+}
+
+// reported looks at a report as it is sent: it must be true.
+func (c *checker) reported(p *Process, r fsm.Report) {
+	if c.w.cfg.HoldersOnly {
+		return
+	}
+	m := p.machine
+	for _, claim := range r.Acquired {
+		h := m.holds[claim.Key]
+		if h == nil || !h.OK {
+			c.fail(FalseReport, "%s reports %s/%s@%d acquired, and its kernel does not have it", p.ID(), claim.System, claim.Item, claim.Token)
+			return
+		}
+		if claim.Token != h.Token {
+			c.fail(FalseReport, "%s reports %s/%s acquired under %d, and has it under %d", p.ID(), claim.System, claim.Item, claim.Token, h.Token)
+		}
+	}
+	for _, claim := range slices.Concat(r.Released, r.Swept) {
+		if h := m.holds[claim.Key]; h != nil && h.Token <= claim.Token && claim.Member == p.Name {
+			c.fail(FalseReport, "%s reports %s/%s@%d released, and its kernel has it under %d", p.ID(), claim.System, claim.Item, claim.Token, h.Token)
+		}
+	}
+}
+
+// releasing looks at an item whose `down` begins in a process in its right mind.
+// If it was the last one to have an at-least-one item, the owner by the log as
+// far as this process has read it must have had it by now: a fault may have
+// taken it away again since, that is no planned move.
+func (c *checker) releasing(p *Process, h *Hold) {
+	was := h.OK
+	h.OK = false
+	if !was || h.AtMostOne || p.stop.releasing || p.failing[h.Key] {
+		return
+	}
+	slot, ok := c.newest().Slot(h.Key)
+	if !ok || slot.Owner == "" || slot.AtMostOne {
+		return
+	}
+	own, ok := p.state.Slot(h.Key)
+	if !ok || own.AtMostOne || own.Owner == "" || own.Owner == p.Name && p.state.Job(own).Action != h.Action {
+		return
+	}
+	if f, failed := c.newest().FailureOf(p.Name, h.Key); failed && f.Token <= h.Token {
+		return
+	}
+	for _, o := range c.w.machines {
+		other := o.holds[h.Key]
+		if o != p.machine && (other != nil && other.OK || c.had[machineKey{o.Name, h.Key}] >= own.Token) {
+			return
+		}
+	}
+	c.fail(Gap, "%s lets go of %s/%s (token %d) although nobody has had it under token %d of %s",
+		p.ID(), h.System, h.Item, h.Token, own.Token, own.Owner)
+}
+
+// bytesEvery is how often the states of two replicas are compared in full: it
+// costs more than all else.
+const bytesEvery = 64
+
+// applied looks at a state that a process has reached.
+func (c *checker) applied(p *Process, at fsm.Index, s *fsm.State) {
+	for fsm.Index(len(c.states)) < at {
+		c.states = append(c.states, nil)
+	}
+	first := c.states[at-1]
+	if first == nil {
+		first = &applied{state: s}
+		c.states[at-1] = first
+		if err := fsm.Check(s); err != nil {
+			c.fail(BadState, "at index %d: %v", at, err)
+		}
+		return
+	}
+	if at%bytesEvery != 0 {
+		return
+	}
+	if first.bytes == nil {
+		first.bytes = encode(first.state)
+	}
+	if !bytes.Equal(first.bytes, encode(s)) {
+		c.fail(Diverged, "%s at index %d", p.ID(), at)
+	}
+}
+
+func encode(s *fsm.State) []byte {
+	var b bytes.Buffer
+	if err := s.Write(&b); err != nil {
+		return []byte(err.Error())
+	}
+	return b.Bytes()
+}
+
+// forcing notes the claims of a Force that was applied to the state before it.
+func (c *checker) forcing(before *fsm.State, f fsm.Force) {
+	for _, claim := range f.Claims {
+		slot, ok := before.Slot(claim.Key)
+		if !ok {
+			continue
+		}
+		for _, e := range slot.Outstanding {
+			if e.Member == claim.Member && e.Epoch == claim.Epoch && e.Token == claim.Token {
+				mk := machineKey{e.Host.Machine, claim.Key}
+				c.forced[mk] = max(c.forced[mk], e.Token)
+			}
+		}
+	}
+}
+
+// Compare looks at the last states of all processes that run: at equal indexes
+// equal bytes.
+func (w *World) Compare() {
+	byIndex := map[fsm.Index][]byte{}
+	for _, p := range w.procs {
+		b := encode(p.state)
+		if have, ok := byIndex[p.at]; ok && !bytes.Equal(have, b) {
+			w.checker.fail(Diverged, "%s at index %d", p.ID(), p.at)
+		}
+		byIndex[p.at] = b
+	}
+}
+
+// Unfinished says in words what keeps the cluster from rest: a slot without an
+// owner that really holds it. "" when all is well.
+func (w *World) Unfinished() string {
+	if w.log.leader == nil || !w.log.leader.leading {
+		return "no leader"
+	}
+	s := w.checker.newest()
+	var wrong []string
+	for id, sys := range s.Spec().Systems {
+		if sys.Split != fsm.Shard && sys.Split != fsm.ChooseOne {
+			continue
+		}
+		for _, item := range sys.Items {
+			if bad := w.unfinished(s, fsm.Key{System: id, Item: item.ID}); bad != "" {
+				wrong = append(wrong, bad)
+			}
+		}
+	}
+	slices.Sort(wrong)
+	return strings.Join(wrong, "; ")
+}
+
+func (w *World) unfinished(s *fsm.State, k fsm.Key) string {
+	slot, ok := s.Slot(k)
+	m, _ := s.Member(slot.Owner)
+	switch {
+	case !ok || slot.Owner == "":
+		return fmt.Sprintf("%s/%s has no owner", k.System, k.Item)
+	case !m.Up:
+		return fmt.Sprintf("%s/%s: its owner %s is down", k.System, k.Item, slot.Owner)
+	}
+	if _, failed := s.FailureOf(slot.Owner, k); failed {
+		return "" // hooks that fail are excepted
+	}
+	p := w.running(slot.Owner)
+	switch {
+	case p == nil:
+		return fmt.Sprintf("%s/%s: its owner %s does not run", k.System, k.Item, slot.Owner)
+	case slot.Acquired == 0 || slot.AtMostOne && slot.Acquired != m.Epoch:
+		return fmt.Sprintf("%s/%s: %s has not acquired it (outstanding %v)", k.System, k.Item, slot.Owner, slot.Outstanding)
+	case !p.machine.Holds(k):
+		return fmt.Sprintf("%s/%s: acquired by %s says the log, and its kernel does not hold it", k.System, k.Item, slot.Owner)
+	}
+	return ""
+}

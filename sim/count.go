@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Counter names something that a World counts.
+type Counter int
+
+// Faults first, then what the cluster decided.
+const (
+	Dropped Counter = iota
+	Doubled
+	Delayed
+	LostRequests
+	LogCuts
+	Stalls
+	Elections
+	LateCommits
+	LostCommits
+	Kills
+	Starts
+	Reboots
+	Wipes
+	Replacements
+	Freezes
+	HooksFailed
+	HooksHung
+	GateShut
+	SpecGuarantee
+	SpecTTL
+	ItemsAdded
+	ItemsRemoved
+	Forces
+	Leaves
+
+	Registrations
+	RegistrationsRefused
+	Overdue
+	Downs
+	DownsByVote
+	DownsByGoodbye
+	DownsRefused
+	MovesDropped
+	Polls
+	Ballots
+	HeldPolls
+	Acks
+	Refusals
+	Promises
+	Lapses
+	Moves
+	Acquires
+	Releases
+	ReportsAcquired
+	ReportsReleased
+	ReportsSwept
+	ReportsFailed
+	Settles
+	Goodbyes
+	VoterChanges
+	Superseded
+	TakeOvers
+	counters
+)
+
+var counterNames = [counters]string{
+	"dropped", "doubled", "delayed", "lost requests", "log cuts", "stalls", "elections", "late commits", "lost commits",
+	"kills", "starts", "reboots", "wipes", "replacements", "freezes", "hooks failed", "hooks hung", "gate shut",
+	"guarantee changed", "ttl changed", "items added", "items removed", "forces", "leaves",
+	"registrations", "registrations refused", "overdue", "downs", "downs by vote", "downs by goodbye", "downs refused",
+	"moves dropped", "polls", "ballots", "held polls", "acks", "refusals", "promises kept", "lapses", "moves",
+	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "settles",
+	"goodbyes", "voter changes", "superseded", "take-overs",
+}
+
+// String is the counter's name.
+func (c Counter) String() string { return counterNames[c] }
+
+// Counters are all counts of one World, or of many added up.
+type Counters [counters]int
+
+func (c *Counters) add(which Counter)         { c[which]++ }
+func (c *Counters) addN(which Counter, n int) { c[which] += n }
+
+// Sum adds another World's counts.
+func (c *Counters) Sum(o *Counters) {
+	for i, n := range o {
+		c[i] += n
+	}
+}
+
+// String lists all counts in one line.
+func (c *Counters) String() string {
+	var b strings.Builder
+	for i, n := range c {
+		fmt.Fprintf(&b, "%s %d, ", Counter(i), n)
+	}
+	return strings.TrimSuffix(b.String(), ", ")
+}
+
+// Zero are the counters that have counted nothing.
+func (c *Counters) Zero() []Counter {
+	var none []Counter
+	for i, n := range c {
+		if n == 0 {
+			none = append(none, Counter(i))
+		}
+	}
+	return none
+}

@@ -1,0 +1,269 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/actions"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// Effect is a hook call, or what stands for one.
+type Effect = actions.Effect
+
+// Outcome is how a hook behaves.
+type Outcome struct {
+	Took time.Duration
+	Fail bool
+	Hang bool // until its deadline
+}
+
+var (
+	errHook    = errors.New("exit status 1")
+	errTimeout = errors.New("timed out")
+)
+
+// executor drives the shipped actions.Core of one process: it hands it the slice
+// and the lease, and does in the virtual kernel what it asks for.
+type executor struct {
+	p          *Process
+	dirty      bool // the slice must be computed again
+	due        bool // the core must be stepped
+	reportable bool // what is to be reported may have changed
+	had        bool // lease at the last step
+	cleaned    bool
+	epoch      fsm.Epoch
+	slice      fsm.Slice
+	next       time.Duration
+	running    map[uint64]*effect
+}
+
+// effect is one that runs.
+type effect struct {
+	Effect
+	over bool
+}
+
+func (x *executor) init(p *Process) {
+	x.p, x.running = p, map[uint64]*effect{}
+	p.core = actions.NewCore(actions.CoreConfig{
+		Self: p.Name, Machine: p.machine.Name, MaxParallel: 16, Without: p.w.cfg.Rules.Actions,
+		RetryFirst: 100 * time.Millisecond, RetryMax: time.Second,
+	})
+}
+
+// sweep lets go, at the start, of at-most-one items that a former process may
+// have left: this one holds none without a lease of its own.
+func (x *executor) sweep() {
+	spec := x.p.w.cfg.Spec
+	if known := x.p.state.Spec(); known.Version != 0 {
+		spec = *known
+	}
+	bare, _, err := fsm.New().Apply(1, fsm.Encode(fsm.SetSpec{Cluster: "leftovers", Spec: spec}))
+	if err != nil {
+		x.p.w.checker.fail(BadState, "apply a Spec: %v", err)
+		return
+	}
+	x.p.core.Clean(slices.DeleteFunc(bare.Rest(x.p.Name), func(j fsm.Job) bool { return !j.AtMostOne }))
+	x.due = true
+}
+
+// step brings the core up to date; the answer is when to call again.
+func (x *executor) step(now, left time.Duration, lease bool) time.Duration {
+	p := x.p
+	// Until its own epoch is in the log, what this process has read may be as old
+	// as its last snapshot: an item that was at-least-one then may be at-most-one
+	// and another's by now.
+	if epoch := p.live.Epoch(); epoch != 0 && (x.dirty || epoch != x.epoch) {
+		x.set(epoch)
+	}
+	x.dirty = false
+	if p.gate {
+		p.machine.renew(x, left, lease)
+	}
+	if !x.due && lease == x.had && (x.next == 0 || now < x.next) {
+		return x.next
+	}
+	x.due, x.had, x.reportable = false, lease, true
+	start, stop, next := p.core.Step(now, lease)
+	if x.next = next; next == actions.Never {
+		x.next = 0
+	}
+	x.adopt()
+	for _, e := range stop {
+		x.cancel(e)
+	}
+	for _, e := range start {
+		x.start(e)
+	}
+	return x.next
+}
+
+// adopt follows what the core holds on under a newer token without a hook call;
+// the driver moves it into or out of the gate.
+func (x *executor) adopt() {
+	m := x.p.machine
+	for _, job := range x.p.core.Held() {
+		h := m.holds[job.Key]
+		if h == nil || job.Token <= h.Token {
+			continue
+		}
+		h.Token, h.AtMostOne, h.Gated = job.Token, job.AtMostOne, job.Gated
+		x.p.w.checker.acquired(m, h)
+		x.p.w.checker.held(m, h)
+	}
+}
+
+// stranger says whether an item is up that neither the core nor a running hook
+// knows: a former process left it.
+func (x *executor) stranger(k fsm.Key) bool {
+	for _, run := range x.running {
+		if run.Job.Key == k {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(x.p.core.Held(), func(j fsm.Job) bool { return j.Key == k })
+}
+
+// set hands the core all that the log says this process should hold.
+func (x *executor) set(epoch fsm.Epoch) {
+	p := x.p
+	x.epoch, x.due = epoch, true
+	x.slice = p.state.Slice(p.Name, epoch, p.machine.Name, p.at)
+	if !x.cleaned {
+		x.cleaned = true
+		p.core.Clean(p.state.Rest(p.Name))
+	}
+	p.core.Set(x.slice)
+}
+
+// mayHold says whether this epoch may hold a gated item behind an open gate, and
+// no `down` of it is in flight.
+func (x *executor) mayHold(k fsm.Key) bool {
+	for _, run := range x.running {
+		if run.Job.Key == k && run.Kind == actions.Release {
+			return false
+		}
+	}
+	return slices.ContainsFunc(x.slice.Want, func(j fsm.Job) bool {
+		return j.Key == k && j.Gated && !j.Barred && len(j.Blocked) == 0
+	})
+}
+
+// start begins an effect: an item is held from the first instant of `alive` on,
+// until the last of a `down` that goes well.
+func (x *executor) start(e Effect) {
+	p, w := x.p, x.p.w
+	out := Outcome{Took: 5 * time.Millisecond}
+	if w.cfg.Hook != nil {
+		out = w.cfg.Hook(w, p, e)
+	}
+	limit := e.Job.StopTimeout
+	acquire := e.Kind == actions.Acquire
+	if acquire {
+		limit = e.Job.StartTimeout
+		w.Count.add(Acquires)
+		p.machine.plumb(p, e.Job)
+	} else {
+		w.Count.add(Releases)
+		if h := p.machine.holds[e.Job.Key]; h != nil {
+			w.checker.releasing(p, h)
+		}
+	}
+	if limit == 0 {
+		limit = stopTimeout
+	}
+	var err error
+	switch {
+	case out.Hang || out.Took > limit:
+		out.Took, err = limit, errTimeout
+		w.Count.add(HooksHung)
+	case out.Fail:
+		err = errHook
+		w.Count.add(HooksFailed)
+	}
+	if w.cfg.Trace {
+		w.tracef("%s: %s of %s/%s@%d for %v", p.ID(), verb(e), e.Job.System, e.Job.Item, e.Job.Token, out.Took)
+	}
+	run := &effect{Effect: e}
+	x.running[e.ID] = run
+	w.After(out.Took, func() { x.finish(run, err) })
+}
+
+func verb(e Effect) string {
+	if e.Kind == actions.Acquire {
+		return "alive"
+	}
+	return "down"
+}
+
+// cancel ends an effect early: the process group is told to end.
+func (x *executor) cancel(e Effect) {
+	if run := x.running[e.ID]; run != nil {
+		x.p.w.After(x.p.w.between(0, 3*time.Millisecond), func() { x.finish(run, context.Canceled) })
+	}
+}
+
+// finish is the end of a hook: its effect is in the kernel whether or not the
+// daemon notices. A hook dies with the daemon that started it.
+func (x *executor) finish(run *effect, err error) {
+	p := x.p
+	if run.over || p.dead {
+		return
+	}
+	run.over = true
+	k := run.Job.Key
+	if p.w.cfg.Trace && err != nil {
+		p.w.tracef("%s: %s of %s/%s@%d: %v", p.ID(), verb(run.Effect), k.System, k.Item, run.Job.Token, err)
+	}
+	switch h := p.machine.holds[k]; {
+	case run.Kind != actions.Acquire && err == nil:
+		p.machine.drop(k)
+		delete(p.failing, k)
+	case run.Kind == actions.Acquire && err != nil:
+		p.failing[k] = true
+	case run.Kind == actions.Acquire && h != nil:
+		delete(p.failing, k)
+		h.OK = true
+		p.w.checker.acquired(p.machine, h)
+	}
+	p.do(func() {
+		delete(x.running, run.ID)
+		p.core.Done(p.machine.Now(), run.Effect, err)
+		x.adopt()
+		x.due = true
+	})
+}
+
+// releaseAll has the core let go of everything, at-least-one items too.
+func (x *executor) releaseAll() {
+	x.p.core.Stop(true)
+	x.due = true
+}
+
+// kept are the at-most-one items not let go of yet; false: the executor has not
+// seen the newest epoch, and nothing can be said.
+func (x *executor) kept() ([]fsm.Key, bool) {
+	keys, epoch := x.p.core.Kept()
+	return keys, epoch != 0 && epoch == x.p.live.Epoch()
+}
+
+// busy says whether a hook runs or something is still up.
+func (x *executor) busy() bool {
+	if len(x.running) > 0 {
+		return true
+	}
+	r := x.p.core.Report()
+	return len(r.Released)+len(r.Swept) > 0
+}
+
+// sortedKeys lists a map's slots in a fixed order.
+func sortedKeys[V any](m map[fsm.Key]V) []fsm.Key {
+	return slices.SortedFunc(maps.Keys(m), func(a, b fsm.Key) int {
+		return cmp.Or(cmp.Compare(a.System, b.System), cmp.Compare(a.Item, b.Item), cmp.Compare(a.Rank, b.Rank))
+	})
+}

@@ -1,0 +1,168 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness"
+)
+
+// ttl and what follows from it in all scripts.
+const (
+	ttl   = 300 * time.Millisecond
+	beat  = ttl / 6
+	slack = ttl * 11 / 10
+	ms    = time.Millisecond
+)
+
+// item is the one that scripts are about; n3 has it first.
+var item = fsm.Key{System: "s", Item: "x"}
+
+// rig is a World for scripts: even clocks, fixed delays, n1 leads, and nothing
+// moves as planned: scripts put moves into the log themselves.
+type rig struct {
+	*World
+	t    *testing.T
+	hook func(p *Process, e Effect) Outcome // nil: 5 ms, well
+}
+
+// setup says what a script needs that is not the default: three voters, a gated
+// at-most-one item.
+type setup struct {
+	voters    int
+	hooks     bool
+	guarantee fsm.Guarantee
+	servers   []fsm.MemberID // that serve the item; nil: n2 and n3
+	rules     Without
+	ttl       time.Duration
+}
+
+// newRig founds the cluster, gives the item to n3 and waits until it holds it.
+func newRig(t *testing.T, s setup) *rig {
+	t.Helper()
+	names := Names(max(s.voters, 3))
+	sys := System(item.System, max(s.guarantee, fsm.AtLeastOne), item.Item)
+	if s.guarantee == 0 {
+		sys.Guarantee = fsm.AtMostOne
+	}
+	if !s.hooks {
+		sys.Action = ActionGated
+	}
+	sys.CleanOnStart = false
+	if s.ttl == 0 {
+		s.ttl = ttl
+	}
+	spec := NewSpec(names, s.ttl, sys)
+	spec.Quorum = 1 // the majority of whatever list there is
+	if s.servers == nil {
+		s.servers = []fsm.MemberID{"n2", "n3"}
+	}
+	for _, m := range names {
+		server := spec.Servers[m]
+		server.Systems = nil
+		for _, o := range s.servers {
+			if o == m {
+				server.Systems = []fsm.SystemID{item.System}
+			}
+		}
+		spec.Servers[m] = server
+	}
+	r := &rig{t: t}
+	hook := func(_ *World, p *Process, e Effect) Outcome {
+		if r.hook != nil {
+			return r.hook(p, e)
+		}
+		return Outcome{Took: 5 * ms}
+	}
+	w := New(Config{Hook: hook, Seed: 1, Voters: names, Spec: spec, Gate: !s.hooks, Rules: s.rules, Trace: true, Manual: true, HoldersOnly: true})
+	w.log.delay, w.log.held = ms, true
+	for _, m := range names {
+		w.Lag(m, ms)
+		for _, o := range names {
+			*w.Link(m, o) = Link{Min: ms, Max: ms}
+		}
+	}
+	r.World = w
+	w.Boot()
+	w.Run(50 * ms)
+	w.Elect(w.Process("n1"))
+	r.await("everybody has a lease", func() bool {
+		for _, m := range names {
+			if !w.Process(m).Lease() {
+				return false
+			}
+		}
+		return true
+	})
+	w.Run(w.Now() + 3*slack) // everybody grants and votes
+	r.move("n3")
+	r.await("n3 holds the item", r.has("n3"))
+	w.Run(w.Now() + 2*slack)
+	return r
+}
+
+// await runs until something holds; a script that waits in vain fails, unless
+// the checker has found what it was looking for.
+func (r *rig) await(what string, cond func() bool) {
+	r.t.Helper()
+	if !r.RunUntil(r.Now()+20*time.Second, cond) && r.Violation() == nil {
+		r.t.Fatalf("never: %s", what)
+	}
+}
+
+// pass lets time go by.
+func (r *rig) pass(d time.Duration) { r.Run(r.Now() + d) }
+
+// has says whether the process of a member acquired the item, by the log.
+func (r *rig) has(m fsm.MemberID) func() bool {
+	return func() bool {
+		slot, _ := r.Agreed().Slot(item)
+		return slot.Owner == m && slot.Acquired != 0
+	}
+}
+
+// owned says whether the log gives the item to a member.
+func (r *rig) owned(m fsm.MemberID) func() bool {
+	return func() bool {
+		slot, _ := r.Agreed().Slot(item)
+		return slot.Owner == m
+	}
+}
+
+func (r *rig) slot() fsm.Slot {
+	slot, _ := r.Agreed().Slot(item)
+	return slot
+}
+
+// move puts a planned move of the item into the log.
+func (r *rig) move(to fsm.MemberID) {
+	r.Commit(fsm.Assign{Moves: []fsm.Move{{Key: item, Was: r.slot().Token, To: to, Reason: "script"}}})
+	r.pass(5 * ms)
+}
+
+// cut ends all datagrams from one member to others.
+func (r *rig) cut(from fsm.MemberID, to ...fsm.MemberID) {
+	for _, o := range to {
+		r.Link(from, o).Cut = true
+	}
+}
+
+func (r *rig) heal(from fsm.MemberID, to ...fsm.MemberID) {
+	for _, o := range to {
+		r.Link(from, o).Cut = false
+	}
+}
+
+// deaf keeps a member from reading on in the log; what it sends still counts.
+func (r *rig) deaf(m fsm.MemberID) { r.Lag(m, time.Hour) }
+
+// slowBallots delays the votes of a voter.
+func (r *rig) slowBallots(from fsm.MemberID, d time.Duration) {
+	r.Filter = func(f, _ fsm.MemberID, msg liveness.Message) (time.Duration, bool) {
+		if _, ok := msg.(liveness.Ballot); ok && f == from {
+			return d, true
+		}
+		return 0, true
+	}
+}
