@@ -31,7 +31,7 @@ func (n *Node) propose(ctx context.Context, cmd []byte) (fsm.Result, error) {
 		case id == n.self:
 			res, err = n.ProposeBytes(ctx, cmd)
 		case id != "":
-			res, err = n.deps.Peers.Propose(ctx, addr, cmd)
+			res, err = n.forward(ctx, addr, cmd, moved)
 		}
 		if err == nil || !errors.Is(err, ErrNotLeader) {
 			return res, err
@@ -55,6 +55,30 @@ func (n *Node) propose(ctx context.Context, cmd []byte) (fsm.Result, error) {
 			return fsm.Result{}, fmt.Errorf("%w: this node has stopped", ErrNoLeader)
 		}
 	}
+}
+
+// forwardWait bounds the wait for another node's answer: twice what a leader may
+// take for a commit before it gives up.
+const forwardWait = 5 * time.Second
+
+// forward hands a command to the leader. One that is no longer the leader may
+// never answer, and its answer is worth no more than a moment's wait: a
+// registration that hangs on a dead link for seconds is a member called down.
+func (n *Node) forward(ctx context.Context, to raft.ServerAddress, cmd []byte, moved <-chan struct{}) (fsm.Result, error) {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watch.Go(func() {
+		if pause(ctx, forwardWait, moved, nil, nil) && pause(ctx, n.timing().RaftElection, nil, nil, nil) {
+			cancel()
+		}
+	})
+	res, err := n.deps.Peers.Propose(ctx, to, cmd)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrNotLeader) {
+		err = fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	return res, err
 }
 
 func (n *Node) isOver() bool {
