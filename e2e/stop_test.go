@@ -118,3 +118,27 @@ func TestStdinClosed(t *testing.T) {
 	c.becomes(5*time.Second, "flip", flip1Down)
 	c.noGap("192.168.0.1")
 }
+
+// With remove_on_failure off a stop runs no `down` and moves nothing; what is
+// held stays as it is, and the others take over when the silence tells them.
+func TestRemoveOnFailureOff(t *testing.T) {
+	c := newCluster(t, func(s spec) { s["cluster"].(spec)["remove_on_failure"] = false })
+	c.start(c.ids...)
+	c.becomes(30*time.Second, "flip", allActive)
+	c.ready(c.ids...)
+	began := time.Now()
+	c.signal("flip1", syscall.SIGTERM)
+	if code := c.exit("flip1", 10*time.Second); code != 0 {
+		t.Errorf("flip1 exited %d", code)
+	}
+	died := c.procs["flip1"].died
+	c.becomes(15*time.Second, "flip", flip1Down)
+	for _, l := range c.trace() {
+		if l.at.After(began) && l.member == "flip1" {
+			t.Errorf("flip1 ran %s %s", l.verb, l.item)
+		}
+		if l.at.After(began) && l.at.Before(died) && l.verb == "up" {
+			t.Errorf("%s ran %s %s before the end of flip1", l.member, l.verb, l.item)
+		}
+	}
+}
