@@ -54,7 +54,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 			echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; done
 
-soak: ## the adversary on SEEDS (20000) seeds
+soak: ## the adversary on SEEDS (20000) seeds, the properties on fresh cases
+	FLIP_RANDOM=1 $(GO) test -count=1 -timeout 60m ./actions/ -run TestCoreKeepsItsPromises -rapid.checks=1000000
+	FLIP_RANDOM=1 $(GO) test -count=1 ./config ./fsm ./liveness/... ./placement ./secure
 	FLIP_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 170m -run 'TestAdversary' ./sim/
 
 install: build ## install the binary below PREFIX (/usr/local)

@@ -113,7 +113,7 @@ func (c *Core) decideHeld(s *slot, may, start bool, why string) verdict {
 	}
 	// An at-most-one item that had to go goes, whatever is decided before its
 	// turn comes: between two leases somebody else may have held it.
-	if s.job.AtMostOne {
+	if s.job.AtMostOne && !may {
 		s.state, s.why = spoiled, why
 	}
 	return release(s.job, why, 0)

@@ -119,7 +119,7 @@ func (o *oracle) Clean(jobs []fsm.Job) {
 
 func (o *oracle) Stop(all bool) {
 	o.Core.Stop(all)
-	o.mode = stopMost
+	o.mode = max(o.mode, stopMost)
 	if all {
 		o.mode = stopAll
 	}

@@ -91,13 +91,16 @@ func (s *slot) cleared(j *fsm.Job) bool {
 // counts under a newer token. A token and an epoch of this process's own time
 // mean that nobody but this process can have brought it up.
 func (c *Core) gone(s *slot, o *fsm.Owed) bool {
-	if w := s.knows(&o.Job); w != nil && o.Token <= w.gone || s.cleared(&o.Job) {
+	w := s.knows(&o.Job)
+	if w != nil && o.Token <= w.gone || s.cleared(&o.Job) {
 		return true
 	}
-	if c.first == 0 || o.Epoch < c.first || fsm.Epoch(o.Token) < c.first {
-		return false
+	own := c.first != 0 && o.Epoch >= c.first && fsm.Epoch(o.Token) >= c.first
+	// Held on past a decision for other hooks, which nobody here followed.
+	if s.state == held && o.Token < s.job.Token && (w == nil && own || w != nil && w.truth == down) {
+		return true
 	}
-	return o.Token <= s.gone || s.state == down && s.tidy()
+	return own && (o.Token <= s.gone || s.state == down && s.tidy())
 }
 
 // foreign is the newest entry that is let go of neither yet nor by what is done
