@@ -61,6 +61,10 @@ type CoreConfig struct {
 	Attempts    int    // of `alive` before the failure is reported
 	RetryFirst  time.Duration
 	RetryMax    time.Duration
+	// Unfit says why an item cannot be held on this machine now, "" if it can. It
+	// is asked for each slot that is wanted, whenever all is decided anew, and must
+	// answer at once; nil: never.
+	Unfit func(*fsm.Job) string
 	// Note is told of decisions that start no effect, for the log; may be nil.
 	Note func(k fsm.Key, t fsm.Token, text string)
 	// Without leaves rules out; tests only.
@@ -88,12 +92,20 @@ type Core struct {
 	leased bool      // a lease has run in this process
 	mode   mode
 
-	all      bool // the inputs changed: every slot is to be decided anew
+	now     time.Duration // of the last Step
+	all     bool          // the inputs changed: every slot is to be decided anew
+	ended   []*slot       // their effects have ended since the last Step
+	adopted []fsm.Job     // held on under a newer decision since the last Step
+	failed  []fsm.Job     // what the log remembers as failed here
+	blamed  map[fsm.Key]bool
+	mended  []fsm.Key
+	bets    map[bet]time.Duration // since when
+
 	lastID   uint64
-	running  []*slot // with an effect in flight, in order of start
-	releases int     // of running
+	running  int // effects in flight that count in the limit
+	releases int // of running
 	queues   [queueCount][]*slot
-	waiting  map[*slot]time.Duration // a retry, and when
+	waiting  map[*slot]time.Duration // a retry or the end of a bet, and when
 }
 
 // mode says what is wanted of the slice at all.
@@ -123,7 +135,7 @@ func NewCore(cfg CoreConfig) *Core {
 		cfg.Note = func(fsm.Key, fsm.Token, string) {}
 	}
 	return &Core{
-		cfg: cfg, slots: map[fsm.Key]*slot{}, waiting: map[*slot]time.Duration{},
+		cfg: cfg, slots: map[fsm.Key]*slot{}, waiting: map[*slot]time.Duration{}, blamed: map[fsm.Key]bool{},
 		without: cfg.Without, //nolint:forbidigo // here tests leave them out
 	}
 }
@@ -135,7 +147,7 @@ func (c *Core) Set(sl fsm.Slice) bool {
 	if sl.At < c.at || sl.At == c.at && sl.Epoch < c.epoch {
 		return false
 	}
-	c.at, c.epoch, c.all = sl.At, sl.Epoch, true
+	c.at, c.epoch, c.all, c.failed = sl.At, sl.Epoch, true, sl.Failed
 	if c.first == 0 {
 		c.first = sl.Epoch
 	}
@@ -173,6 +185,10 @@ func (c *Core) Clean(jobs []fsm.Job) {
 	c.sort()
 }
 
+// Recheck decides everything anew in the next Step: what is unfit may have
+// changed.
+func (c *Core) Recheck() { c.all = true }
+
 // Stop ends all wanting, for good: at-most-one items are let go of, with all
 // set also the others, and nothing is acquired any more. A `down` that failed is
 // tried again at once: who stops does not wait for a back-off to end.
@@ -193,14 +209,19 @@ func (c *Core) Stop(all bool) {
 // Step decides. The caller starts every effect of start and ends every one of
 // cancel, each of which must come back through Done; it calls again when a Set,
 // a Done or the lease changed anything, and at next at the latest. The lease
-// must be that of the slice's epoch: false once another epoch has begun.
+// must be that of the slice's epoch: false once another epoch has begun. Nothing
+// is decided outside Step: what stands between two Steps was decided under a
+// lease that may be over.
 func (c *Core) Step(now time.Duration, lease bool) (start, cancel []Effect, next time.Duration) {
+	c.now, c.adopted = now, nil
 	if lease != c.lease {
 		c.lease, c.all = lease, true
 		c.leased = c.leased || lease
 	}
 	if c.all {
 		c.all = false
+		c.placeBets(now)
+		c.lookMended()
 		cancel = c.placeAll(now)
 	} else {
 		c.placeDue(now)
@@ -213,6 +234,11 @@ func (c *Core) Step(now time.Duration, lease bool) (start, cancel []Effect, next
 	}
 	return start, cancel, next
 }
+
+// Adopted are the jobs that the last Step held on under a newer decision for
+// which no effect is needed: another token, another epoch (and so another
+// lease), or other settings of how addresses are announced and watched.
+func (c *Core) Adopted() []fsm.Job { return c.adopted }
 
 // slot finds or makes the record of a key; the caller sorts afterwards.
 func (c *Core) slot(k fsm.Key) *slot {

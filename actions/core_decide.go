@@ -2,7 +2,6 @@ package actions
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/flip-ha/flip/fsm"
@@ -10,49 +9,42 @@ import (
 
 // verdict is what a slot needs next.
 type verdict struct {
-	kind Kind // 0: nothing
-	at   time.Duration
-	job  fsm.Job // of a release: how to let go, and why
-	once bool    // a release that is not repeated when it fails
+	kind Kind          // 0: nothing
+	at   time.Duration // when, at the earliest; of nothing: when to decide again, 0: never
+	job  fsm.Job       // of a release: how to let go, and why
+	once bool          // a release that is not repeated when it fails
 }
 
 const otherDefinition = "its definition changed"
 
 // may says whether the slot may be held here now, and if not why.
-func (c *Core) may(s *slot) (bool, string) {
+func (c *Core) may(s *slot) (bool, string) { return c.allowed(s, c.lease) }
+
+// allowed is may with another lease than the last Step's.
+func (c *Core) allowed(s *slot, lease bool) (bool, string) {
 	j := s.want
 	switch {
 	case j == nil:
 		return false, "no longer assigned here"
 	case c.mode == stopAll || c.mode == stopMost && j.AtMostOne:
 		return false, "this member stops"
+	case s.unfit != "":
+		return false, s.unfit
 	case !j.AtMostOne:
 		return true, ""
-	case !c.lease:
+	case !lease:
 		return false, "no lease"
 	case j.Barred:
 		return false, "this epoch may not hold it"
 	case !c.trusted():
 		return false, "the log is not read up to this epoch"
-	case len(j.Blocked) > 0:
-		return false, blockedBy(j.Blocked)
-	default:
-		return true, ""
 	}
+	why, _ := c.blocked(s)
+	return why == "", why
 }
 
 // trusted says whether the slice was read at or past the process's own epoch.
 func (c *Core) trusted() bool { return c.epoch != 0 && c.at >= fsm.Index(c.epoch) }
-
-func blockedBy(entries []fsm.Entry) string {
-	var names []string
-	for _, e := range entries {
-		if n := string(e.Member); !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-	}
-	return "waits until released by " + strings.Join(names, ", ")
-}
 
 // decide says what a slot without an effect in flight needs. What needs no
 // effect it does itself: an item held on becomes held under the new token.
@@ -77,9 +69,22 @@ func (c *Core) decide(s *slot) verdict {
 		if start {
 			return verdict{kind: Acquire, at: s.acquireAt}
 		}
-		return c.decideLeft(s, may, why)
+		v := c.decideLeft(s, may, why)
+		if s.want != nil && v.kind == 0 {
+			v.at = c.betsOver(s)
+		}
+		return v
 	}
 	return verdict{}
+}
+
+// betsOver is when a slot that waits for nothing but bets on time is to be
+// decided again; 0: not by time.
+func (c *Core) betsOver(s *slot) time.Duration {
+	if why, until := c.blocked(s); why != "" && until != Never {
+		return until
+	}
+	return 0
 }
 
 // spoiledBy says why a spoiled item is let go of; why is what keeps it from
@@ -104,7 +109,10 @@ func (c *Core) decideHeld(s *slot, may, start bool, why string) verdict {
 			if s.job.Token != s.want.Token {
 				c.cfg.Note(s.key, s.want.Token, "held on under a new token")
 			}
-			s.adopt()
+			if s.job.Token != s.want.Token || s.begun != c.epoch || !sameSettings(s.job.IP, s.want.IP) {
+				c.adopted = append(c.adopted, *s.want)
+			}
+			s.adopt(c.epoch)
 		}
 		return verdict{}
 	}
@@ -133,7 +141,8 @@ func (c *Core) decideLeft(s *slot, may bool, why string) verdict {
 	v := release(*s.clean, "cleaned at start", s.releaseAt)
 	switch {
 	case !s.dirty:
-		v.once = true
+		// Hooks fail for what is not there; addresses do not, and keep the gate shut.
+		v.once = !behindGate(s.clean)
 	case c.mode == serving:
 		return verdict{}
 	}
@@ -164,8 +173,10 @@ func (c *Core) placeAll(now time.Duration) (cancel []Effect) {
 		c.queues[i] = c.queues[i][:0]
 	}
 	clear(c.waiting)
+	c.ended = nil // among all others
 	for _, s := range c.order {
 		s.place = nowhere
+		c.look(s)
 		if s.running == nil {
 			c.put(s, now)
 			continue
@@ -187,9 +198,13 @@ func (c *Core) placeAll(now time.Duration) (cancel []Effect) {
 	return cancel
 }
 
-// placeDue takes in the slots whose retry is due.
+// placeDue takes in the slots whose effects have ended, or whose time has come.
 func (c *Core) placeDue(now time.Duration) {
-	var due []*slot
+	due := c.ended
+	c.ended = nil
+	for _, s := range due {
+		delete(c.waiting, s)
+	}
 	for s, at := range c.waiting {
 		if at <= now {
 			due = append(due, s)
@@ -197,6 +212,7 @@ func (c *Core) placeDue(now time.Duration) {
 	}
 	slices.SortFunc(due, func(a, b *slot) int { return a.key.Compare(b.key) })
 	for _, s := range due {
+		c.look(s)
 		c.put(s, now)
 	}
 }
@@ -209,15 +225,21 @@ func (c *Core) put(s *slot, now time.Duration) {
 	v := c.decide(s)
 	s.next, s.place = v, nowhere
 	switch {
-	case v.kind == 0:
+	case v.kind == 0 && v.at == 0:
 		return
 	case v.at > now:
 		c.waiting[s] = v.at
 		return
 	case v.kind == Release:
 		s.place = queueRelease
+		if unlimited(&v.job) {
+			s.place = freeRelease
+		}
 	default:
 		s.place = queueAcquire
+		if unlimited(s.want) {
+			s.place = freeAcquire
+		}
 	}
 	c.queues[s.place] = append(c.queues[s.place], s)
 }

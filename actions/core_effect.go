@@ -7,14 +7,21 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
+// unlimited says whether a job's effects count in no limit: addresses are
+// batched by their driver, and the more it is given at once the better.
+func unlimited(j *fsm.Job) bool { return j.Action == fsm.ActionIP }
+
 // startReleases starts what is to go, up to the limit. Acquires in flight do
 // not count: a lost lease must not wait for hooks that hang.
 func (c *Core) startReleases(start []Effect) []Effect {
+	for _, s := range c.queues[freeRelease] {
+		start = append(start, c.begin(s, Release, s.next.job))
+	}
+	c.queues[freeRelease] = nil
 	q := c.queues[queueRelease]
 	for len(q) > 0 && c.releases < c.cfg.MaxParallel {
 		s := q[0]
 		q = q[1:]
-		c.releases++
 		start = append(start, c.begin(s, Release, s.next.job))
 	}
 	c.queues[queueRelease] = q
@@ -22,22 +29,25 @@ func (c *Core) startReleases(start []Effect) []Effect {
 }
 
 // startAcquires starts what is to come, as far as the limit allows. Releases in
-// flight count: while one waits for a place, no acquire starts before it.
+// flight count: while one waits for a place, no acquire that counts starts
+// before it.
 func (c *Core) startAcquires(start []Effect) []Effect {
-	var later []*slot
-	q := c.queues[queueAcquire]
-	for len(q) > 0 && len(c.running) < c.cfg.MaxParallel {
-		s := q[0]
-		q = q[1:]
-		if c.rankInTheWay(s) {
-			later = append(later, s)
-			continue
+	for _, from := range []place{freeAcquire, queueAcquire} {
+		var later []*slot
+		q := c.queues[from]
+		for len(q) > 0 && (from == freeAcquire || c.running < c.cfg.MaxParallel) {
+			s := q[0]
+			q = q[1:]
+			if c.rankInTheWay(s) {
+				later = append(later, s)
+				continue
+			}
+			s.starting(s.want)
+			s.tried = s.want.Token
+			start = append(start, c.begin(s, Acquire, *s.want))
 		}
-		s.starting(s.want)
-		s.tried = s.want.Token
-		start = append(start, c.begin(s, Acquire, *s.want))
+		c.queues[from] = append(later, q...)
 	}
-	c.queues[queueAcquire] = append(later, q...)
 	return start
 }
 
@@ -70,27 +80,38 @@ func (c *Core) begin(s *slot, kind Kind, job fsm.Job) Effect {
 		s.why = job.Reason
 	}
 	s.cancelled = false
-	s.running = &Effect{ID: c.lastID, Kind: kind, Job: job}
-	c.running = append(c.running, s)
+	s.running, s.begun = &Effect{ID: c.lastID, Kind: kind, Job: job}, c.epoch
+	c.count(s.running, 1)
 	return *s.running
 }
 
-// Done takes in how an effect ended; every effect of Step ends here once.
+// count keeps the limits' numbers.
+func (c *Core) count(e *Effect, by int) {
+	if unlimited(&e.Job) {
+		return
+	}
+	c.running += by
+	if e.Kind == Release {
+		c.releases += by
+	}
+}
+
+// Done takes in how an effect ended; every effect of Step ends here once. What
+// follows from it the next Step decides, under the lease of that moment.
 func (c *Core) Done(now time.Duration, e Effect, err error) {
 	s := c.slots[e.Job.Key]
 	if s == nil || s.running == nil || s.running.ID != e.ID {
 		return
 	}
+	c.count(s.running, -1)
 	s.running = nil
-	c.running = slices.DeleteFunc(c.running, func(o *slot) bool { return o == s })
 	if e.Kind == Release {
-		c.releases--
 		c.released(s, now, e, err)
 	} else {
 		c.acquired(s, now, e, err)
 	}
 	s.since = now
-	c.put(s, now)
+	c.ended = append(c.ended, s)
 }
 
 func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
@@ -105,6 +126,9 @@ func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
 		s.state, s.err = spoiled, err.Error()
 		s.fails++
 		s.acquireAt = now + c.pause(s.fails, c.cfg.Attempts)
+		if s.fails >= c.cfg.Attempts {
+			delete(c.blamed, s.key) // what the log remembers now is another failure
+		}
 	default:
 		s.state = held
 		s.fails, s.acquireAt, s.err = 0, 0, ""

@@ -3,6 +3,7 @@ package actions
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flip-ha/flip/fsm"
@@ -22,6 +23,12 @@ type oracle struct {
 	item   map[fsm.Key]*thing
 	flight []Effect
 	wrong  []string
+
+	words map[fsm.Key]string // why it cannot be held here
+	known map[fsm.Key]string // as it was at the last Step
+	ever  map[fsm.Key]bool   // was wanted and unfit at some Step
+	bets  map[bet]time.Duration
+	won   map[fsm.Key][]fsm.Claim
 }
 
 // thing is one item on the machine.
@@ -34,13 +41,29 @@ type thing struct {
 	left   bool
 	undone map[string]bool
 	doubt  map[string]bool // a clean-up that was asked for and has not succeeded
+	gated  map[string]bool // of by: what is up, or may be, is behind the gate
 	up     bool            // is up
 	job    fsm.Job
 	lapsed bool // at-most-one: it had to go since it was acquired
+	going  bool // a release has begun and none has succeeded since
 }
 
 func newOracle(cfg CoreConfig) *oracle {
-	return &oracle{Core: NewCore(cfg), rule: cfg.Without, item: map[fsm.Key]*thing{}}
+	o := &oracle{
+		rule: cfg.Without, item: map[fsm.Key]*thing{}, words: map[fsm.Key]string{}, known: map[fsm.Key]string{},
+		ever: map[fsm.Key]bool{}, won: map[fsm.Key][]fsm.Claim{},
+	}
+	cfg.Unfit = func(j *fsm.Job) string { return o.words[j.Key] }
+	o.Core = NewCore(cfg)
+	return o
+}
+
+// means is by what an item is let go of.
+func means(j *fsm.Job) string { return strings.Join(append([]string{j.Down}, j.Addrs...), " ") }
+
+func (o *oracle) unfit(k fsm.Key, words string) {
+	o.words[k] = words
+	o.Recheck()
 }
 
 func (o *oracle) fail(format string, args ...any) {
@@ -59,7 +82,7 @@ func (o *oracle) thing(k fsm.Key) *thing {
 }
 
 func newThing(downs ...string) *thing {
-	t := &thing{by: map[string]fsm.Token{}, undone: map[string]bool{}, doubt: map[string]bool{}}
+	t := &thing{by: map[string]fsm.Token{}, undone: map[string]bool{}, doubt: map[string]bool{}, gated: map[string]bool{}}
 	for _, d := range downs {
 		t.by[d] = 0
 	}
@@ -91,12 +114,19 @@ func (o *oracle) wanted(k fsm.Key) *fsm.Job {
 }
 
 // mayHold is L3, word by word.
-func (o *oracle) mayHold(j *fsm.Job) bool {
-	if j == nil || o.mode == stopAll || o.mode == stopMost && j.AtMostOne {
+func (o *oracle) mayHold(j *fsm.Job) bool { return o.mayHoldUnder(j, o.lease) }
+
+func (o *oracle) mayHoldUnder(j *fsm.Job, lease bool) bool {
+	if j == nil || o.mode == stopAll || o.mode == stopMost && j.AtMostOne || o.known[j.Key] != "" {
 		return false
 	}
-	return !j.AtMostOne ||
-		o.lease && !j.Barred && o.slice.Epoch != 0 && o.slice.At >= fsm.Index(o.slice.Epoch) && len(j.Blocked) == 0
+	return !j.AtMostOne || lease && !j.Barred && o.trusted() && !slices.ContainsFunc(j.Blocked, func(b fsm.Blocker) bool {
+		return !slices.Contains(o.won[j.Key], claimOf(&b))
+	})
+}
+
+func (o *oracle) trusted() bool {
+	return o.slice.Epoch != 0 && o.slice.At >= fsm.Index(o.slice.Epoch)
 }
 
 func (o *oracle) Set(sl fsm.Slice) {
@@ -112,7 +142,7 @@ func (o *oracle) Clean(jobs []fsm.Job) {
 	o.Core.Clean(jobs)
 	for _, j := range jobs {
 		if j.AtMostOne {
-			o.thing(j.Key).doubt[j.Down] = true
+			o.thing(j.Key).doubt[means(&j)] = true
 		}
 	}
 }
@@ -127,6 +157,7 @@ func (o *oracle) Stop(all bool) {
 
 func (o *oracle) Step(lease bool) (start, cancel []Effect, next time.Duration) {
 	o.lease = lease
+	o.look()
 	for _, t := range o.item {
 		t.lapsed = t.lapsed || t.up && t.job.AtMostOne && !o.mayHold(o.wanted(t.job.Key))
 	}
@@ -150,6 +181,7 @@ func (o *oracle) Step(lease bool) (start, cancel []Effect, next time.Duration) {
 	}
 	o.adopt()
 	o.truthful()
+	o.gate()
 	return start, cancel, next
 }
 
@@ -157,7 +189,7 @@ func (o *oracle) Step(lease bool) (start, cancel []Effect, next time.Duration) {
 func (o *oracle) adopt() {
 	for k, t := range o.item {
 		if j := o.wanted(k); t.up && !t.lapsed && !jobKeep(j) && o.mayHold(j) && sameDefinition(t.job, *j) {
-			t.counts(t.job.Down, j.Token)
+			t.counts(means(&t.job), j.Token)
 		}
 	}
 }
@@ -175,7 +207,7 @@ func (o *oracle) started(e Effect, rest []Effect) {
 		if t.up && !t.lapsed && o.mayHold(j) && (j.Keep || sameDefinition(t.job, *j)) {
 			o.fail("%v released although it may be held", k)
 		}
-		t.up = false
+		t.up, t.going = false, true
 		return
 	}
 	switch {
@@ -192,19 +224,24 @@ func (o *oracle) started(e Effect, rest []Effect) {
 		}
 	}
 	for other, x := range o.item {
-		if e.Job.AtMostOne && x.up && x.job.AtMostOne && !o.mayHold(o.wanted(other)) {
+		// Hooks wait for their turn, addresses for nothing.
+		queued := e.Job.Action == fsm.ActionIP && x.job.Action == fsm.ActionHooks
+		if e.Job.AtMostOne && x.up && x.job.AtMostOne && !queued && !o.mayHold(o.wanted(other)) {
 			o.fail("acquire of %v while %v is still to be released", k, other)
 		}
 		if other != k && other.System == k.System && other.Item == k.Item && (x.up || o.inFlight(other)) {
 			o.fail("acquire of %v while rank %d is up", k, other.Rank)
 		}
 	}
-	if _, ok := t.by[e.Job.Down]; !ok {
-		t.by[e.Job.Down] = 0
-		if !t.left || t.undone[e.Job.Down] {
-			t.by[e.Job.Down] = e.Job.Token
+	m := means(&e.Job)
+	if _, ok := t.by[m]; !ok {
+		t.by[m] = 0
+		if !t.left || t.undone[m] {
+			t.by[m] = e.Job.Token
 		}
+		t.gated[m] = e.Job.Gated
 	}
+	t.gated[m] = t.gated[m] && e.Job.Gated
 	t.job, t.lapsed = e.Job, false
 }
 
@@ -220,23 +257,22 @@ func (o *oracle) end(k fsm.Key, err error) bool {
 	}
 	e := o.flight[i]
 	o.flight = slices.Delete(o.flight, i, i+1)
-	t := o.thing(k)
+	t, m := o.thing(k), means(&e.Job)
 	switch {
 	case err != nil && e.Kind == Release:
-		if t.may(e.Job.Down, 0) {
-			t.by[e.Job.Down] = 0 // whatever is said of the rest: this may be up
+		if t.may(m, 0) {
+			t.by[m] = 0 // whatever is said of the rest: this may be up
 		}
 	case err != nil:
 	case e.Kind == Release:
-		delete(t.by, e.Job.Down)
-		delete(t.doubt, e.Job.Down)
-		t.undone[e.Job.Down], t.lapsed = true, false
+		delete(t.by, m)
+		delete(t.doubt, m)
+		t.undone[m], t.lapsed, t.going = true, false, false
 	case !o.slots[k].cancelled:
-		t.up = true
-		t.counts(e.Job.Down, e.Job.Token)
+		t.up, t.gated[m] = true, e.Job.Gated
+		t.counts(m, e.Job.Token)
 	}
 	o.Done(o.now, e, err)
-	o.adopt()
 	o.truthful()
 	return true
 }
@@ -264,7 +300,7 @@ func (o *oracle) truthful() {
 		}
 		// Under a token of its own time only this process brought anything up.
 		own := c.Epoch >= o.epoch && fsm.Epoch(c.Token) >= o.epoch
-		if down := o.slice.Owe[i].Job.Down; t.may(down, c.Token) && (t.by[down] > 0 || !own) {
+		if m := means(&o.slice.Owe[i].Job); t.may(m, c.Token) && (t.by[m] > 0 || !own) {
 			o.fail("released %v@%d is not true", c.Key, c.Token)
 		}
 	}
@@ -273,16 +309,17 @@ func (o *oracle) truthful() {
 			o.fail("swept %v of the own epoch %d", c.Key, c.Epoch)
 		}
 	}
+	o.failures(r)
 	kept, _ := o.Kept()
 	for _, k := range kept {
 		t := o.thing(k)
-		idle := len(t.by)+len(t.doubt) == 0 && len(t.undone) > 0
+		idle := !t.going && len(t.by)+len(t.doubt) == 0 && len(t.undone) > 0
 		for _, w := range o.slice.Owe {
-			idle = idle && (w.Job.Key != k || t.undone[w.Job.Down] && !t.may(w.Job.Down, w.Token))
+			idle = idle && (w.Job.Key != k || t.undone[means(&w.Job)] && !t.may(means(&w.Job), w.Token))
 		}
 		// What was assigned to a former process that process may have brought up.
 		w := o.wanted(k)
-		if former := w != nil && !t.undone[w.Down] && (o.epoch == 0 || fsm.Epoch(w.Token) < o.epoch); idle && !former {
+		if former := w != nil && !t.undone[means(w)] && (o.epoch == 0 || fsm.Epoch(w.Token) < o.epoch); idle && !former {
 			o.fail("%v counts as kept and is down", k)
 		}
 	}

@@ -14,155 +14,6 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// miniLog is the log as the Core's member sees it: a handful of slots shared
-// with one other member, who obeys the rules by definition. Slices and reports
-// take as long as the test likes.
-type miniLog struct {
-	index  fsm.Index
-	epoch  fsm.Epoch // this member's newest; 0: none yet
-	most   map[fsm.Key]bool
-	slots  map[fsm.Key]*miniSlot
-	failed map[fsm.Key]fsm.Token
-}
-
-type miniSlot struct {
-	mine     bool
-	token    fsm.Token
-	acquired fsm.Epoch
-	entries  []fsm.Entry // of n1 and n2
-	other    bool        // the other member holds it
-	alive    string
-	down     string
-}
-
-func (l *miniLog) next() fsm.Index {
-	l.index++
-	return l.index
-}
-
-// move gives a slot away or back, as Apply does.
-func (l *miniLog) move(k fsm.Key) {
-	s, at := l.slots[k], l.next()
-	s.entries = append(s.entries, l.owner(k))
-	s.mine, s.token, s.acquired = !s.mine, fsm.Token(at), 0
-}
-
-// owner is the entry of a slot's present owner.
-func (l *miniLog) owner(k fsm.Key) fsm.Entry {
-	s := l.slots[k]
-	e := fsm.Entry{
-		Member: "n2", Token: s.token, AtMostOne: l.most[k], Epoch: 1,
-		Recipe: &fsm.Recipe{Action: fsm.ActionHooks, Down: s.down},
-	}
-	if s.mine {
-		e.Member, e.Epoch, e.Host = "n1", max(l.epoch, 1), fsm.Host{Machine: "m1"}
-	}
-	return e
-}
-
-// hooks changes the `down` of a slot, as Apply does: its owner becomes
-// outstanding by the old one.
-func (l *miniLog) hooks(k fsm.Key, down string) {
-	s, at := l.slots[k], l.next()
-	if s.down == down {
-		return
-	}
-	s.entries = append(s.entries, l.owner(k))
-	s.down, s.token, s.acquired = down, fsm.Token(at), 0
-}
-
-func (s *miniSlot) blockers(member fsm.MemberID) (own, others []fsm.Entry) {
-	for _, e := range s.entries {
-		if e.Member == member {
-			own = append(own, e)
-		} else {
-			others = append(others, e)
-		}
-	}
-	return own, others
-}
-
-func (l *miniLog) job(k fsm.Key, t fsm.Token) fsm.Job {
-	return fsm.Job{Key: k, Token: t, AtMostOne: l.most[k], Alive: l.slots[k].alive, Down: l.slots[k].down, Action: fsm.ActionHooks, Reason: "assigned"}
-}
-
-// owed is an entry with its own way to let go of it.
-func (l *miniLog) owed(k fsm.Key, e fsm.Entry) fsm.Owed {
-	j := l.job(k, e.Token)
-	j.Down = e.Recipe.Down
-	return fsm.Owed{Entry: e, Job: j}
-}
-
-func (l *miniLog) slice() fsm.Slice {
-	sl := fsm.Slice{At: l.index, Epoch: l.epoch}
-	for k, s := range l.slots {
-		own, others := s.blockers("n1")
-		j := l.job(k, s.token)
-		if s.mine {
-			j.Reported = s.acquired != 0 && s.acquired == l.epoch
-			j.Failed = l.failed[k] == s.token
-			if l.most[k] {
-				j.Blocked = others
-			}
-			sl.Want = append(sl.Want, j)
-		} else if len(own) > 0 && !l.most[k] && s.acquired == 0 {
-			j = l.owed(k, own[len(own)-1]).Job
-			j.Keep = true
-			sl.Want = append(sl.Want, j)
-			continue
-		}
-		for _, e := range own {
-			sl.Owe = append(sl.Owe, l.owed(k, e))
-		}
-	}
-	return sl
-}
-
-// apply takes a report in, however old it is.
-func (l *miniLog) apply(r fsm.Report) {
-	l.next()
-	for _, c := range r.Acquired {
-		if s := l.slots[c.Key]; s.mine && s.token == c.Token && c.Epoch == l.epoch {
-			s.acquired = c.Epoch
-			if !l.most[c.Key] {
-				s.other = false // its owner serves: the other lets go
-			}
-		}
-	}
-	for _, c := range append(r.Released, r.Swept...) {
-		s := l.slots[c.Key]
-		var left []fsm.Entry
-		for _, e := range s.entries {
-			if e.Member != c.Member || e.Epoch != c.Epoch || e.Token != c.Token {
-				left = append(left, e)
-			}
-		}
-		s.entries = left
-	}
-	for _, f := range r.Failed {
-		l.failed[f.Key] = f.Token
-	}
-}
-
-// otherActs is the other member: it takes what is its own and lets go of the
-// rest.
-func (l *miniLog) otherActs(k fsm.Key) {
-	s := l.slots[k]
-	mine, theirs := s.blockers("n1")
-	switch {
-	case !s.mine && (!l.most[k] || len(mine) == 0):
-		s.other = true
-		if s.acquired == 0 {
-			s.acquired = 1
-			l.next()
-		}
-	case s.mine && len(theirs) > 0 && (l.most[k] || s.acquired != 0):
-		s.other = false
-		s.entries = mine
-		l.next()
-	}
-}
-
 // world is one run: the Core behind its oracle, the log, and what is under way
 // between them.
 type world struct {
@@ -172,25 +23,44 @@ type world struct {
 	reports []fsm.Report
 	leaseOf fsm.Epoch // the epoch whose lease runs; 0: none runs
 	lapsed  fsm.Epoch // no lease up to this epoch runs again
+	gate    fsm.Epoch // it is open as long as the lease of this epoch runs
+	// attempts: the log was told once that the item failed otherwise than by
+	// being unfit.
+	attempts map[fsm.Key]bool
 }
 
 func newWorld(t *rapid.T) *world {
 	w := &world{
 		miniLog: &miniLog{
-			index: 10, most: map[fsm.Key]bool{}, slots: map[fsm.Key]*miniSlot{}, failed: map[fsm.Key]fsm.Token{},
+			index: 10, most: map[fsm.Key]bool{}, slots: map[fsm.Key]*miniSlot{}, failed: map[fsm.Key]fsm.Failure{},
+			theirs: 1,
 		},
+		attempts: map[fsm.Key]bool{},
 		o: newOracle(CoreConfig{
 			Self: "n1", Machine: "m1", MaxParallel: rapid.IntRange(1, 4).Draw(t, "limit"),
 		}),
 	}
-	for i := range rapid.IntRange(1, 4).Draw(t, "items") {
+	for i := range rapid.IntRange(1, 5).Draw(t, "items") {
 		k := fsm.Key{System: "s", Item: fsm.ItemID(rune('a' + i))}
 		w.keys = append(w.keys, k)
 		w.most[k] = i%2 == 0
-		s := &miniSlot{mine: rapid.Bool().Draw(t, "mine"), token: fsm.Token(i + 5), alive: "up", down: "down"}
+		s := &miniSlot{
+			mine: rapid.Bool().Draw(t, "mine"), token: fsm.Token(i + 5), alive: "up", down: "down",
+			ip: rapid.Bool().Draw(t, "addresses"), ungated: rapid.Bool().Draw(t, "ungated"),
+		}
 		w.slots[k] = s
-		// What a former process of this member had it may have left up.
 		w.o.item[k] = newThing()
+		if s.ip {
+			s.gated = w.gates(k, s.mine)
+			if w.gates(k, false) && rapid.Bool().Draw(t, "left over") {
+				// Behind the shut gate of a former process, and to be cleaned up: the log
+				// does not show what was gated in an epoch that is down.
+				w.o.item[k].by["down"], w.o.item[k].gated["down"] = 0, true
+				w.o.Clean([]fsm.Job{w.job(k, 0)})
+			}
+			continue
+		}
+		// What a former process of this member had it may have left up.
 		if s.mine {
 			w.o.item[k].by["down"] = 0
 		}
@@ -219,25 +89,111 @@ func (w *world) check(t *rapid.T) {
 		t.Fatalf("%s", strings.Join(w.o.wrong, "\n"))
 	}
 	for _, k := range w.keys {
-		if s := w.slots[k]; w.most[k] && s.other && w.o.item[k].maybe() {
+		if s := w.slots[k]; w.most[k] && s.other && w.answers(k) {
 			t.Fatalf("%v has two holders", k)
 		}
 	}
 }
+
+// answers says whether an item may be up here, and not behind a shut gate.
+func (w *world) answers(k fsm.Key) bool {
+	open := w.gate != 0 && w.gate == w.leaseOf
+	t := w.o.item[k]
+	for m := range t.by {
+		if open || !t.gated[m] {
+			return true
+		}
+	}
+	return t.left
+}
+
+// open is the gate's keeper.
+func (w *world) open() {
+	if e, ok := w.o.Clear(); ok && w.leaseRuns() && e == w.leaseOf && !w.gateless {
+		w.gate = e
+	}
+}
+
+// pass lets time go by; the kernel of the other member removes what nobody
+// refreshes.
+func (w *world) pass(d time.Duration) {
+	w.o.now += d
+	for _, s := range w.slots {
+		if s.lifetime > 0 && w.o.now >= s.lifetime {
+			s.other, s.lifetime = false, 0
+		}
+	}
+}
+
+// begin registers this member anew: no lease of the former epoch runs any more.
+func (w *world) begin(gateless bool) {
+	w.lapsed, w.leaseOf = w.epoch, 0
+	w.register(gateless)
+}
+
+// theyFall is the other member called down: its gates are shut, its hooks stay,
+// and the kernel removes its other addresses after a time.
+func (w *world) theyFall() {
+	if w.theyDown {
+		return
+	}
+	w.down("n2")
+	w.theyDown = true
+	for _, k := range w.keys {
+		s := w.slots[k]
+		switch {
+		case !s.other || !s.ip || !w.most[k]:
+		case w.gates(k, false):
+			s.other = false
+		default:
+			s.lifetime = w.o.now + theBet
+		}
+	}
+}
+
+// theyReturn is the other member's next process, which sweeps.
+func (w *world) theyReturn() {
+	if !w.theyDown {
+		return
+	}
+	w.theyDown, w.theirs = false, fsm.Epoch(w.next())
+	for _, k := range w.keys {
+		if s := w.slots[k]; w.most[k] {
+			s.other, s.lifetime = false, 0
+			s.entries = slices.DeleteFunc(s.entries, func(e fsm.Entry) bool { return e.Member == "n2" })
+		}
+	}
+}
+
+func (w *world) told(r fsm.Report) {
+	for _, f := range r.Failed {
+		w.attempts[f.Key] = w.attempts[f.Key] || f.Err != noCarrier
+	}
+	w.apply(r)
+}
+
+const noCarrier = "no carrier"
 
 func (w *world) pick(t *rapid.T) fsm.Key { return rapid.SampledFrom(w.keys).Draw(t, "key") }
 
 // actions are what may happen, at any time and in any order.
 func (w *world) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
-		"move": func(t *rapid.T) { w.move(w.pick(t)) },
-		"register": func(t *rapid.T) {
-			// L6: no lease of the former epoch runs any more.
-			w.lapsed, w.leaseOf = w.epoch, 0
-			w.epoch = fsm.Epoch(w.next())
+		"move":     func(t *rapid.T) { w.move(w.pick(t)) },
+		"register": func(t *rapid.T) { w.begin(rapid.IntRange(0, 3).Draw(t, "gateless") == 0) },
+		"down": func(t *rapid.T) {
+			if w.epoch != 0 && w.lapsed >= w.epoch && !w.weDown { // L5
+				w.down("n1")
+				w.weDown = true
+			}
 		},
+		"they fall":   func(t *rapid.T) { w.theyFall() },
+		"they return": func(t *rapid.T) { w.theyReturn() },
+		"gate":        func(t *rapid.T) { w.open() },
+		"unfit":       func(t *rapid.T) { w.o.unfit(w.pick(t), noCarrier) },
+		"fit":         func(t *rapid.T) { w.o.unfit(w.pick(t), "") },
 		"lease begins": func(t *rapid.T) {
-			if w.epoch > w.lapsed {
+			if w.epoch > w.lapsed && !w.weDown {
 				w.leaseOf = w.epoch
 			}
 		},
@@ -251,13 +207,13 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		},
 		"deliver": func(t *rapid.T) {
 			if len(w.reports) > 0 {
-				w.apply(w.reports[rapid.IntRange(0, len(w.reports)-1).Draw(t, "which")])
+				w.told(w.reports[rapid.IntRange(0, len(w.reports)-1).Draw(t, "which")])
 			}
 		},
 		"done": func(t *rapid.T) { w.o.end(w.pick(t), nil) },
 		"fail": func(t *rapid.T) { w.o.end(w.pick(t), errors.New("failed")) },
 		"time": func(t *rapid.T) {
-			w.o.now += time.Duration(rapid.IntRange(1, 40).Draw(t, "seconds")) * time.Second
+			w.pass(time.Duration(rapid.IntRange(1, 40).Draw(t, "seconds")) * time.Second)
 		},
 		"clean": func(t *rapid.T) { k := w.pick(t); w.o.Clean([]fsm.Job{w.job(k, 0)}) },
 		"definition": func(t *rapid.T) {
@@ -281,8 +237,14 @@ func (w *world) actions() map[string]func(*rapid.T) {
 // settle lets everything succeed until nothing happens any more.
 func (w *world) settle(t *rapid.T) {
 	w.reports = nil
-	if w.epoch <= w.lapsed || w.epoch == 0 {
-		w.epoch = fsm.Epoch(w.next())
+	for _, k := range w.keys {
+		w.o.unfit(k, "")
+		if s := w.slots[k]; !s.ip || !w.most[k] || w.gates(k, false) {
+			w.theyReturn() // else the bets must do
+		}
+	}
+	if w.epoch <= w.lapsed || w.epoch == 0 || w.weDown {
+		w.begin(w.gateless)
 	}
 	w.leaseOf = w.epoch
 	for range 200 {
@@ -293,23 +255,30 @@ func (w *world) settle(t *rapid.T) {
 			w.o.end(w.o.flight[0].Job.Key, nil)
 		}
 		if r := w.o.Report(); !empty(r) {
-			w.apply(r)
+			w.told(r)
 			busy = true
 		}
+		w.open()
 		for _, k := range w.keys {
 			w.otherActs(k)
 		}
 		w.check(t)
 		if next != Never {
-			w.o.now = next
+			w.pass(next - w.o.now)
 			busy = true
 		}
 		if !busy && w.o.slice.At == w.index {
 			break
 		}
 	}
+	if !w.gateless && w.o.mode == serving && w.gate != w.epoch {
+		t.Fatalf("the gate is not open in the end")
+	}
 	for _, k := range w.keys {
 		s, thing := w.slots[k], w.o.item[k]
+		if f, ok := w.failed[k]; ok && f.Err == noCarrier && !w.attempts[k] {
+			t.Fatalf("%v is not mended", k)
+		}
 		stopped := w.o.mode == stopAll || w.o.mode == stopMost && w.most[k]
 		if !stopped && w.o.mode == serving && s.mine && (!thing.up || s.acquired != w.epoch) {
 			t.Fatalf("%v is not held in the end", k)

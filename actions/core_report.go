@@ -17,14 +17,14 @@ func (c *Core) Report() fsm.Report {
 		return r
 	}
 	for _, s := range c.order {
-		if len(r.Acquired)+len(r.Released)+len(r.Swept)+len(r.Failed) >= fsm.MaxMoves {
+		if words(&r) >= fsm.MaxMoves {
 			break
 		}
 		if c.holdsUnreported(s) {
 			r.Acquired = append(r.Acquired, fsm.Claim{Key: s.key, Member: c.cfg.Self, Epoch: c.epoch, Token: s.want.Token})
 		}
 		if c.failedUnreported(s) {
-			r.Failed = append(r.Failed, fsm.Failure{Key: s.key, Token: s.want.Token, Err: s.err})
+			r.Failed = append(r.Failed, fsm.Failure{Key: s.key, Token: s.want.Token, Err: s.failure()})
 		}
 		for i := range s.owe {
 			o := &s.owe[i]
@@ -41,12 +41,18 @@ func (c *Core) Report() fsm.Report {
 			r.Released = append(r.Released, fsm.Claim{Key: s.key, Member: c.cfg.Self, Epoch: c.epoch, Token: s.let})
 		}
 	}
+	if room := fsm.MaxMoves - words(&r); room > 0 && len(c.mended) > 0 {
+		r.Mended = slices.Clone(c.mended[:min(room, len(c.mended))])
+	}
 	return r
 }
 
-func empty(r fsm.Report) bool {
-	return len(r.Acquired)+len(r.Released)+len(r.Swept)+len(r.Failed) == 0
+// words is how much a report says.
+func words(r *fsm.Report) int {
+	return len(r.Acquired) + len(r.Released) + len(r.Swept) + len(r.Failed) + len(r.Mended)
 }
+
+func empty(r fsm.Report) bool { return words(&r) == 0 }
 
 // holdsUnreported says whether the slot is held as wanted and the log does not
 // show it in this epoch. Replicated items have no slot in the log.
@@ -61,11 +67,21 @@ func (c *Core) holdsUnreported(s *slot) bool {
 	return may && s.state == held && s.job.Token == s.want.Token
 }
 
-// failedUnreported says whether the attempts are used up and the log does not
-// know of it.
+// failedUnreported says whether the attempts are used up, or the item cannot be
+// held here at all, and the log does not know of it.
 func (c *Core) failedUnreported(s *slot) bool {
-	return s.want != nil && !s.want.Keep && !s.want.Barred && !s.want.Failed && s.want.Token != 0 &&
-		s.fails >= c.cfg.Attempts && s.tried == s.want.Token
+	if s.want == nil || s.want.Keep || s.want.Barred || s.want.Failed || s.want.Token == 0 {
+		return false
+	}
+	return s.unfit != "" && c.mode == serving || s.fails >= c.cfg.Attempts && s.tried == s.want.Token
+}
+
+// failure is what is reported of a slot that failed.
+func (s *slot) failure() string {
+	if s.unfit != "" {
+		return s.unfit
+	}
+	return s.err
 }
 
 func (c *Core) letGo(s *slot, o *fsm.Owed) bool {
@@ -203,6 +219,8 @@ func (c *Core) status(s *slot) SlotStatus {
 		}
 	case s.state == spoiled:
 		st.Phase, st.Why = PhaseReleasing, s.spoiledBy(why)
+	case s.want != nil && !s.want.Keep && s.unfit != "":
+		st.Phase, st.Why = PhaseFailed, s.unfit
 	case s.want != nil && !s.want.Keep:
 		st.Phase = PhaseWaiting
 		switch {

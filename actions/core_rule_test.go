@@ -16,7 +16,7 @@ type schedule struct {
 func newSchedule(rule Rule, most, mine bool) *schedule {
 	k := fsm.Key{System: "s", Item: "a"}
 	w := &world{miniLog: &miniLog{
-		index: 10, epoch: 10, most: map[fsm.Key]bool{k: most}, failed: map[fsm.Key]fsm.Token{},
+		index: 10, epoch: 10, most: map[fsm.Key]bool{k: most}, failed: map[fsm.Key]fsm.Failure{}, theirs: 1,
 		slots: map[fsm.Key]*miniSlot{k: {mine: mine, token: 10, alive: "up", down: "down"}},
 	}, o: newOracle(CoreConfig{Self: "n1", Machine: "m1", Without: rule}), leaseOf: 10}
 	w.o.item[k] = newThing()

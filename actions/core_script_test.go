@@ -24,13 +24,18 @@ var update = flag.Bool("update", false, "rewrite the expected output of the scri
 //	set AT EPOCH              a slice; the indented lines below it are its jobs:
 //	  want ITEM@TOKEN [most] [keep] [reported] [failed] [barred] [rank=N] [alive=CMD] [down=CMD] [blocked=M,M]
 //	  owe ITEM@TOKEN EPOCH [most] [down=CMD] [rank=N] [on=MACHINE]
+//	  failed ITEM@TOKEN         the log remembers a failure of this member
+//	                        of addresses: ip, gated, addr=A,A, link=NAME, notify=HOSTS
+//	                        bets: blocked=M:DURATION, or M#EPOCH:DURATION
 //	clean ITEM [most] [down=CMD]
+//	unfit ITEM WORDS, fit ITEM
 //	lease on|off
 //	done ITEM[/RANK] [ERROR]  the effect in flight ends
 //	after DURATION
 //	stop most|all
 //	limit N                   effects at a time; first of all only
 //	without RULE              first of all only
+//	gate                      first of all only: say whether the gate may open
 func TestCoreScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/core/*.txt")
 	if err != nil || len(files) < 25 {
@@ -68,6 +73,7 @@ type script struct {
 	cfg   CoreConfig
 	o     *oracle
 	lease bool
+	gate  bool
 	out   strings.Builder
 	next  time.Duration
 }
@@ -118,6 +124,9 @@ func (s *script) command(f []string, jobs string) {
 	case "limit":
 		s.cfg.MaxParallel = s.int(f[1])
 		return
+	case "gate":
+		s.gate = true
+		return
 	case "without":
 		s.cfg.Without = map[string]Rule{
 			"log-shown": RuleLogShown, "down-first": RuleDownFirst, "failed-keeps": RuleFailedKeeps,
@@ -133,6 +142,10 @@ func (s *script) command(f []string, jobs string) {
 		s.o.Set(s.slice(f, jobs))
 	case "clean":
 		s.o.Clean([]fsm.Job{s.job(f[1:])})
+	case "unfit":
+		s.o.unfit(s.key(f[1]), strings.Join(f[2:], " "))
+	case "fit":
+		s.o.unfit(s.key(f[1]), "")
 	case "lease":
 		s.lease = f[1] == "on"
 	case "done":
@@ -160,10 +173,15 @@ func (s *script) command(f []string, jobs string) {
 	}
 	for _, e := range start {
 		fmt.Fprintf(&s.out, "start %v %s@%d %q", e.Kind, name(e.Job.Key), e.Job.Token, e.Job.Reason)
-		if e.Kind == Release && e.Job.Down != "down" {
+		if e.Kind == Release && e.Job.Down != "down" && e.Job.Action == fsm.ActionHooks {
 			fmt.Fprintf(&s.out, " by %s", e.Job.Down)
 		}
 		fmt.Fprintln(&s.out)
+	}
+	for _, j := range s.o.Adopted() {
+		if j.Action == fsm.ActionIP {
+			fmt.Fprintf(&s.out, "adopted %s@%d\n", name(j.Key), j.Token)
+		}
 	}
 	s.next = next
 }
@@ -186,6 +204,11 @@ func (s *script) state() {
 		fmt.Fprint(&s.out, " at least")
 	}
 	fmt.Fprintln(&s.out)
+	if epoch, ok := s.o.Clear(); s.gate && ok {
+		fmt.Fprintf(&s.out, "the gate may open for epoch %d\n", epoch)
+	} else if s.gate {
+		fmt.Fprintln(&s.out, "the gate may not open")
+	}
 	r := s.o.Report()
 	for _, l := range []struct {
 		what   string
@@ -197,6 +220,9 @@ func (s *script) state() {
 	}
 	for _, f := range r.Failed {
 		fmt.Fprintf(&s.out, "report failed %s@%d %q\n", name(f.Key), f.Token, f.Err)
+	}
+	for _, k := range r.Mended {
+		fmt.Fprintf(&s.out, "report mended %s\n", name(k))
 	}
 	for _, st := range s.o.Status() {
 		if st.Phase == PhaseWaiting || st.Phase == PhaseFailed {
@@ -220,6 +246,8 @@ func (s *script) slice(f []string, jobs string) fsm.Slice {
 		case len(g) == 0:
 		case g[0] == "want":
 			sl.Want = append(sl.Want, s.job(g[1:]))
+		case g[0] == "failed":
+			sl.Failed = append(sl.Failed, s.job(g[1:]))
 		case g[0] == "owe":
 			j := s.job(append([]string{g[1]}, g[3:]...))
 			host := fsm.Host{Machine: "m1"}
@@ -229,7 +257,7 @@ func (s *script) slice(f []string, jobs string) fsm.Slice {
 				}
 			}
 			sl.Owe = append(sl.Owe, fsm.Owed{Job: j, Entry: fsm.Entry{
-				Member: "n1", Epoch: fsm.Epoch(s.int(g[2])), Token: j.Token, Host: host, AtMostOne: j.AtMostOne,
+				Member: "n1", Epoch: fsm.Epoch(s.int(g[2])), Token: j.Token, Host: host, AtMostOne: j.AtMostOne, Gated: j.Gated,
 			}})
 		default:
 			s.t.Fatalf("unknown job %q", line)
@@ -265,14 +293,46 @@ func (s *script) job(f []string) fsm.Job {
 			j.Down = value
 		case "blocked":
 			for _, m := range strings.Split(value, ",") {
-				j.Blocked = append(j.Blocked, fsm.Entry{Member: fsm.MemberID(m)})
+				j.Blocked = append(j.Blocked, s.blocker(m))
 			}
+		case "ip", "gated", "addr", "link", "notify":
+			address(&j, key, value)
 		case "on":
 		default:
 			s.t.Fatalf("unknown option %q", o)
 		}
 	}
 	return j
+}
+
+// address takes in what only addresses have.
+func address(j *fsm.Job, key, value string) {
+	switch key {
+	case "ip":
+		j.Action, j.Alive, j.Down, j.IP = fsm.ActionIP, "", "", &fsm.IP{}
+	case "gated":
+		j.Gated, j.AtMostOne = true, true
+	case "addr":
+		j.Addrs = strings.Split(value, ",")
+	case "link":
+		j.Interface = value
+	case "notify":
+		j.IP.Notify = []fsm.Notify{{Hosts: value}}
+	}
+}
+
+func (s *script) blocker(text string) fsm.Blocker {
+	who, after, _ := strings.Cut(text, ":")
+	m, epoch, _ := strings.Cut(who, "#")
+	b := fsm.Blocker{Entry: fsm.Entry{Member: fsm.MemberID(m), Epoch: fsm.Epoch(s.int(epoch))}}
+	if after != "" {
+		d, err := time.ParseDuration(after)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		b.After = d
+	}
+	return b
 }
 
 func (s *script) key(text string) fsm.Key {

@@ -30,15 +30,18 @@ type slot struct {
 	state truth
 	// former is the state before the effect in flight.
 	former truth
-	job    fsm.Job // as it was last acquired or released: a release uses the same hooks
-	why    string  // it was last let go of, or is to be
-	ways   []way   // by which something was done here, or known to be undone
+	job    fsm.Job     // as it was last acquired or released: a release uses the same hooks
+	why    string      // it was last let go of, or is to be
+	unfit  string      // why it cannot be held on this machine, as last asked; "": it can
+	won    []fsm.Claim // bets on time that are over; their Key is not set
+	ways   []way       // by which something was done here, or known to be undone
 	// gone: entries of this process's own time up to this token are let go of,
 	// whatever their way.
 	gone fsm.Token
 
 	running   *Effect
-	cancelled bool // running is an acquire that nobody wants any more
+	begun     fsm.Epoch // the slice's when running began, or when it was last held on
+	cancelled bool      // running is an acquire that nobody wants any more
 	place     place
 	next      verdict // what place waits for
 
@@ -57,6 +60,8 @@ const (
 	nowhere place = iota
 	queueRelease
 	queueAcquire
+	freeRelease // these count in no limit
+	freeAcquire
 	queueCount
 )
 
@@ -67,12 +72,21 @@ func (s *slot) renewed() {
 	if s.fails > 0 && (s.want == nil || s.want.Keep || s.want.Token != s.tried) {
 		s.fails, s.acquireAt = 0, 0
 	}
+	if s.want != nil {
+		s.won = slices.DeleteFunc(s.won, func(won fsm.Claim) bool {
+			return !slices.ContainsFunc(s.want.Blocked, func(b fsm.Blocker) bool { return claimOf(&b) == won })
+		})
+	}
+}
+
+func claimOf(b *fsm.Blocker) fsm.Claim {
+	return fsm.Claim{Member: b.Member, Epoch: b.Epoch, Token: b.Token}
 }
 
 // adopt goes on holding under a newer decision, without a hook call: older
 // entries of this machine have become this one.
-func (s *slot) adopt() {
-	s.job = *s.want
+func (s *slot) adopt(epoch fsm.Epoch) {
+	s.job, s.begun = *s.want, epoch
 	s.counts(&s.job)
 }
 
@@ -80,8 +94,28 @@ func (s *slot) adopt() {
 func before(t fsm.Token) fsm.Token { return t - min(t, 1) }
 
 // sameDefinition says whether two jobs make the same thing true by the same
-// means: what was acquired by one may be held, and released, as the other.
+// means: what was acquired by one may be held, and released, as the other. The
+// lifetime of an address, and whether it is behind the gate, depend on its
+// guarantee: the driver must have changed both before the log is told of the new
+// token, since others then bet on it.
 func sameDefinition(a, b fsm.Job) bool {
 	return a.Action == b.Action && a.Alive == b.Alive && a.Down == b.Down &&
-		bytes.Equal(a.Config, b.Config) && slices.Equal(a.Addrs, b.Addrs)
+		bytes.Equal(a.Config, b.Config) && slices.Equal(a.Addrs, b.Addrs) &&
+		a.Gated == b.Gated && link(&a) == link(&b) &&
+		(a.Action != fsm.ActionIP || a.AtMostOne == b.AtMostOne)
+}
+
+// link is the interface that a job's addresses are plumbed on; "": found by the
+// driver.
+func link(j *fsm.Job) string {
+	if j.Interface == "" && j.IP != nil {
+		return j.IP.Interface
+	}
+	return j.Interface
+}
+
+// sameSettings says whether what is held is watched and announced alike.
+func sameSettings(a, b *fsm.IP) bool {
+	return a == b || a != nil && b != nil && a.NoProbe == b.NoProbe &&
+		slices.Equal(a.Track, b.Track) && slices.Equal(a.Notify, b.Notify)
 }

@@ -23,6 +23,15 @@ type Driver interface {
 	Release(ctx context.Context, job fsm.Job) error
 }
 
+// Adopter is a Driver that wants to know of what is held on under a newer
+// decision, for which no effect is needed: another token, another epoch, or other
+// settings of how addresses are announced and watched. It is told outside the Executor's
+// locks, one call at a time and before the item's next effect; it may not block.
+// The permit of the item's Acquire (Permit) follows the newer decision.
+type Adopter interface {
+	Adopted(job fsm.Job)
+}
+
 const (
 	// MinInterval between two sendings of the same report: heartbeats may come
 	// every 10 ms, and a report is a command in the log.
@@ -37,10 +46,13 @@ const (
 // Config is what an Executor is made of.
 type Config struct {
 	Core     CoreConfig
-	Driver   Driver
+	Drivers  map[fsm.Action]Driver
 	Interval time.Duration        // between two sendings of the same report; at least MinInterval
 	Clock    func() time.Duration // this machine's monotonic clock, the lease's; nil: since New
-	Log      zerolog.Logger
+	// Changed is told, outside the Executor's locks, after each Step: Clear, Held
+	// and Status may answer otherwise. It may not block; nil: nobody is told.
+	Changed func()
+	Log     zerolog.Logger
 }
 
 // Executor makes the machine hold what it is told and reports what is true. It
@@ -53,12 +65,16 @@ type Executor struct {
 	slice  *fsm.Slice
 	lease  func() (time.Duration, bool)
 	clean  []fsm.Job
+	// recheck: what is unfit is to be asked anew.
+	recheck bool
 
 	mu     sync.Mutex // guards the rest; taken before inputs
 	core   *Core
 	leased func() (time.Duration, bool) // the lease of the core's slice
 	cancel map[uint64]context.CancelCauseFunc
-	change chan struct{} // closed and replaced when the core may have changed
+	// permits are those of the last Acquire of each item that may be up.
+	permits map[fsm.Key]*permit
+	change  chan struct{} // closed and replaced when the core may have changed
 }
 
 // errUnwanted ends an acquire that the newest decision does not want.
@@ -75,7 +91,7 @@ func New(cfg Config) *Executor {
 	}
 	x := &Executor{
 		cfg: cfg, wake: make(chan struct{}, 1), change: make(chan struct{}),
-		cancel: map[uint64]context.CancelCauseFunc{},
+		cancel: map[uint64]context.CancelCauseFunc{}, permits: map[fsm.Key]*permit{},
 	}
 	if cfg.Core.Note == nil {
 		cfg.Core.Note = func(k fsm.Key, t fsm.Token, text string) {
@@ -112,6 +128,24 @@ func (x *Executor) Wake() {
 	case x.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Recheck makes the executor ask anew what is unfit (CoreConfig.Unfit). It takes
+// no lock that is held while Unfit is called, and never blocks.
+func (x *Executor) Recheck() {
+	x.inputs.Lock()
+	x.recheck = true
+	x.inputs.Unlock()
+	x.Wake()
+}
+
+// Clear says whether the kernel gate may open, and for which epoch: see
+// Core.Clear.
+func (x *Executor) Clear() (fsm.Epoch, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.takeInputs()
+	return x.core.Clear()
 }
 
 // Kept are the at-most-one items not known to be released, and the epoch for
@@ -174,24 +208,30 @@ func (x *Executor) Run(ctx context.Context, report func(context.Context, fsm.Rep
 	wg.Go(func() { x.reporting(ctx, report) })
 	x.stepping(ctx, &wg)
 	wg.Wait()
-	if c, ok := x.cfg.Driver.(io.Closer); ok {
-		if err := c.Close(); err != nil {
-			return fmt.Errorf("close driver: %w", err)
+	var errs []error
+	for action, d := range x.cfg.Drivers {
+		if c, ok := d.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close the driver of %v: %w", action, err))
+			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // takeInputs hands the core what was left for it; x.mu is held.
 func (x *Executor) takeInputs() {
 	x.inputs.Lock()
-	slice, lease, clean := x.slice, x.lease, x.clean
-	x.slice, x.clean = nil, nil
+	slice, lease, clean, recheck := x.slice, x.lease, x.clean, x.recheck
+	x.slice, x.clean, x.recheck = nil, nil, false
 	x.inputs.Unlock()
 	if slice != nil && x.core.Set(*slice) {
 		x.leased = lease
 	}
 	if clean != nil {
 		x.core.Clean(clean)
+	}
+	if recheck {
+		x.core.Recheck()
 	}
 }

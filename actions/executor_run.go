@@ -2,6 +2,8 @@ package actions
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"reflect"
 	"sync"
 	"time"
@@ -29,8 +31,22 @@ func (x *Executor) stepping(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// step runs the core once and answers with the time until it must run again.
+// step runs the core once, tells what follows from it outside the locks, and
+// answers with the time until it must run again.
 func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
+	wait, adopted := x.decide(ctx, wg)
+	for i := range adopted {
+		if a, ok := x.cfg.Drivers[adopted[i].Action].(Adopter); ok {
+			a.Adopted(adopted[i])
+		}
+	}
+	if x.cfg.Changed != nil {
+		x.cfg.Changed()
+	}
+	return wait
+}
+
+func (x *Executor) decide(ctx context.Context, wg *sync.WaitGroup) (wait time.Duration, adopted []fsm.Job) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.takeInputs()
@@ -48,7 +64,12 @@ func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 		if end := x.cancel[e.ID]; end != nil {
 			x.log(e).Msg("cancelling the acquire: no longer wanted")
 			end(errUnwanted)
+			x.permit(e.Job.Key, refuse)
 		}
+	}
+	adopted = x.core.Adopted()
+	for i := range adopted {
+		x.permit(adopted[i].Key, x.terms(&adopted[i]))
 	}
 	for _, e := range start {
 		x.begin(ctx, wg, e)
@@ -57,21 +78,43 @@ func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	x.change = make(chan struct{})
 
 	// The interval is the longest sleep: a lease that begins wakes nobody here.
-	wait := x.cfg.Interval
+	wait = x.cfg.Interval
 	if next != Never {
 		wait = min(wait, next-now)
 	}
 	if ok {
 		wait = min(wait, left)
 	}
-	return max(wait, 0)
+	return max(wait, 0), adopted
+}
+
+// terms is what a job may be held under now: for an at-most-one item the lease
+// of the core's slice. x.mu is held.
+func (x *Executor) terms(j *fsm.Job) func() error {
+	leased := x.leased
+	if !j.AtMostOne || leased == nil {
+		return nil
+	}
+	return func() error {
+		if left, ok := leased(); !ok || left <= 0 {
+			return errLeaseOver
+		}
+		return nil
+	}
+}
+
+// permit changes what the item's last Acquire is permitted; x.mu is held.
+func (x *Executor) permit(k fsm.Key, ask func() error) {
+	if p := x.permits[k]; p != nil {
+		p.set(ask)
+	}
 }
 
 // begin starts one effect; x.mu is held.
 func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
-	do, limit, verb := x.cfg.Driver.Acquire, e.Job.StartTimeout, "acquiring"
+	do, limit, verb := x.acquire, e.Job.StartTimeout, "acquiring"
 	if e.Kind == Release {
-		do, limit, verb = x.cfg.Driver.Release, e.Job.StopTimeout, "releasing"
+		do, limit, verb = x.release, e.Job.StopTimeout, "releasing"
 	}
 	if limit <= 0 {
 		limit = DefaultTimeout
@@ -79,13 +122,14 @@ func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
 	ctx, end := context.WithCancelCause(ctx)
 	x.cancel[e.ID] = end
 	x.log(e).Str("reason", e.Job.Reason).Msg(verb)
-	if leased := x.leased; e.Kind == Acquire && e.Job.AtMostOne && leased != nil {
-		ctx = withPermit(ctx, func() error {
-			if left, ok := leased(); !ok || left <= 0 {
-				return errLeaseOver
-			}
-			return nil
-		})
+	if e.Kind == Acquire {
+		p := &permit{}
+		p.set(x.terms(&e.Job))
+		x.permits[e.Job.Key] = p
+		ctx = withPermit(ctx, p.may)
+	} else {
+		x.permit(e.Job.Key, refuse)
+		delete(x.permits, e.Job.Key)
 	}
 	wg.Go(func() {
 		started := time.Now()
@@ -167,4 +211,21 @@ func (x *Executor) send(ctx context.Context, report func(context.Context, fsm.Re
 		x.cfg.Log.Warn().Err(err).Dur("interval", x.cfg.Interval).Msg("report not delivered; trying again each interval")
 	}
 	return err != nil
+}
+
+// errNoDriver is what an item of an action ends with that this build cannot do.
+var errNoDriver = errors.New("no driver for this action")
+
+func (x *Executor) acquire(ctx context.Context, job fsm.Job) error {
+	if d := x.cfg.Drivers[job.Action]; d != nil {
+		return d.Acquire(ctx, job)
+	}
+	return fmt.Errorf("acquire by %v: %w", job.Action, errNoDriver)
+}
+
+func (x *Executor) release(ctx context.Context, job fsm.Job) error {
+	if d := x.cfg.Drivers[job.Action]; d != nil {
+		return d.Release(ctx, job)
+	}
+	return fmt.Errorf("release by %v: %w", job.Action, errNoDriver)
 }

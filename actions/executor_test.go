@@ -97,8 +97,8 @@ func newBench(t *testing.T) *bench {
 	d := &fakeDriver{up: map[fsm.Key]bool{}, takes: 20 * time.Millisecond, begun: time.Now()}
 	b := &bench{t: t, driver: d, log: &syncBuffer{}}
 	b.Executor = New(Config{
-		Core:   CoreConfig{Self: "n1", Machine: "m1"},
-		Driver: d, Log: zerolog.New(b.log),
+		Core:    CoreConfig{Self: "n1", Machine: "m1"},
+		Drivers: map[fsm.Action]Driver{fsm.ActionHooks: d}, Log: zerolog.New(b.log),
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -152,7 +152,7 @@ func (b *bench) set(at fsm.Index, jobs ...fsm.Job) {
 }
 
 func item(name string, token fsm.Token, most bool) fsm.Job {
-	return fsm.Job{Key: fsm.Key{System: "s", Item: fsm.ItemID(name)}, Token: token, AtMostOne: most, Alive: "up", Down: "down"}
+	return fsm.Job{Key: fsm.Key{System: "s", Item: fsm.ItemID(name)}, Token: token, AtMostOne: most, Action: fsm.ActionHooks, Alive: "up", Down: "down"}
 }
 
 func (b *bench) wantCalls(want ...string) {
@@ -333,7 +333,7 @@ func TestExecutorEndsWhatIsInFlight(t *testing.T) {
 func TestExecutorOutlivesAHungReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &fakeDriver{up: map[fsm.Key]bool{}, begun: time.Now()}
-		x := New(Config{Core: CoreConfig{Self: "n1"}, Driver: d, Log: zerolog.Nop()})
+		x := New(Config{Core: CoreConfig{Self: "n1"}, Drivers: map[fsm.Action]Driver{fsm.ActionHooks: d}, Log: zerolog.Nop()})
 		ctx, stop := context.WithCancel(t.Context())
 		calls := 0
 		done := make(chan error, 1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,7 +37,8 @@ type HooksConfig struct {
 // the item, argv[2] the system's config as JSON, the daemon's environment and
 // working directory, and FLIP_ITEM, FLIP_SYSTEM, FLIP_MEMBER, FLIP_TOKEN,
 // FLIP_REASON and, if there was a holder before, FLIP_PREVIOUS. Exit status 0
-// is success.
+// is success. A hook has ordinary scheduling, also where the daemon's is
+// real-time.
 //
 // When its context ends, or when it fails, what lives of a hook's group gets
 // TERM, and KILL after the grace. After success the group is left alone: what a
@@ -187,6 +189,10 @@ func argv(command string, job fsm.Job) []string {
 	return []string{command, string(job.Item), config}
 }
 
+// daemonsOwn are systemd's words with the daemon itself: a service that a hook
+// starts would take them for its own and speak for the daemon.
+var daemonsOwn = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+
 // environ is the daemon's environment with a hook's own variables, of which no
 // inherited one may shine through.
 func (h *Hooks) environ(job fsm.Job) []string {
@@ -201,7 +207,7 @@ func (h *Hooks) environ(job fsm.Job) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		inherited := true
+		inherited := !slices.Contains(daemonsOwn, name)
 		for _, o := range own {
 			inherited = inherited && !strings.HasPrefix(o, name+"=")
 		}

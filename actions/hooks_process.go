@@ -29,8 +29,8 @@ type ending struct {
 	err         error // the wait itself failed
 }
 
-// start starts a program. A file that somebody is just writing is tried again
-// for a moment ("text file busy").
+// start starts a program, never at this process's own priority. A file that
+// somebody is just writing is tried again for a moment ("text file busy").
 func start(ctx context.Context, path string, argv, env []string, out *os.File) (*process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -44,10 +44,7 @@ func start(ctx context.Context, path string, argv, env []string, out *os.File) (
 		Sys: &syscall.SysProcAttr{Setpgid: true},
 	}
 	launch := func() (*os.Process, error) {
-		if err := Permitted(ctx); err != nil {
-			return nil, err
-		}
-		return os.StartProcess(path, argv, attr)
+		return startOrdinary(func() error { return Permitted(ctx) }, path, argv, attr)
 	}
 	proc, err := launch()
 	for pause := 10 * time.Millisecond; errors.Is(err, syscall.ETXTBSY) && pause < 200*time.Millisecond; pause *= 2 {

@@ -103,10 +103,12 @@ func TestHookGetsArgumentsAndEnvironment(t *testing.T) {
 	t.Setenv("FLIP_PREVIOUS", "inherited")
 	t.Setenv("FLIP_TOKEN", "inherited")
 	t.Setenv("MINE", "kept")
+	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+	t.Setenv("WATCHDOG_USEC", "1000000")
 	path := h.script(t, "up", `#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 printf '%s|' "$#" "$1" "$2" > args
-env | grep -E '^(FLIP_|MINE)' | sort > env
+env | grep -E '^(FLIP_|MINE|NOTIFY|WATCHDOG)' | sort > env
 cat > stdin
 echo to stdout; echo to stderr >&2
 `)

@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 )
 
 // errLeaseOver ends an acquire of an at-most-one item that has lost its lease
@@ -17,9 +18,38 @@ func withdrawn(err error) bool { return errors.Is(err, errUnwanted) || errors.Is
 // asks.
 type permitKey struct{}
 
+// permit is what one Acquire, and all that follows from it, may go on under. It
+// is asked without any lock, before each frame that is sent.
+type permit struct{ ask atomic.Pointer[func() error] }
+
+// set changes the terms; nil: there are none.
+func (p *permit) set(ask func() error) {
+	if ask == nil {
+		ask = func() error { return nil }
+	}
+	p.ask.Store(&ask)
+}
+
+func (p *permit) may() error { return (*p.ask.Load())() }
+
+// refuse is the permit of what is let go of.
+func refuse() error { return errUnwanted }
+
 // withPermit makes a context whose steps also depend on ask.
 func withPermit(ctx context.Context, ask func() error) context.Context {
 	return context.WithValue(ctx, permitKey{}, ask)
+}
+
+// Permit is what a Driver keeps of ctx for what it does for an item after its
+// Acquire has ended, such as repeating an announcement: the function says
+// whether the item may still be held, under the newest decision to hold it on
+// and that decision's lease. Once a release has begun it may not. It takes no
+// lock and may be asked at any time.
+func Permit(ctx context.Context) func() error {
+	if ask, ok := ctx.Value(permitKey{}).(func() error); ok {
+		return ask
+	}
+	return func() error { return nil }
 }
 
 // Permitted says whether the effect that ctx belongs to may take its next step:

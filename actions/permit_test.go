@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,10 +61,9 @@ func TestExecutorAsksTheLeaseBeforeItActs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		defer b.end()
-		asked := 0
+		var asked atomic.Int32
 		b.Set(fsm.Slice{At: 10, Epoch: 5, Want: []fsm.Job{item("a", 7, true), item("b", 7, false)}}, func() (time.Duration, bool) {
-			asked++
-			return time.Hour, asked == 1 // it ends right after the decision
+			return time.Hour, asked.Add(1) == 1 // it ends right after the decision
 		})
 		synctest.Wait()
 		time.Sleep(time.Second)

@@ -98,3 +98,14 @@ func FuzzDigest(f *testing.F) {
 		}
 	})
 }
+
+func TestCheckCountsCriticalAlarms(t *testing.T) {
+	st := Status{Cluster: Cluster{Leader: "n1", Failover: Failover{Possible: true}}}
+	if code, reasons := st.Check(); code != CheckOK {
+		t.Fatalf("%d %v", code, reasons)
+	}
+	st.Alarms = []Alarm{{Severity: Warning, What: "w"}, {Severity: Critical, What: "a stranger answers"}}
+	if code, reasons := st.Check(); code != CheckDegraded || len(reasons) != 1 || reasons[0] != "a stranger answers" {
+		t.Errorf("%d %v", code, reasons)
+	}
+}

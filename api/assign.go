@@ -43,7 +43,15 @@ type Row struct {
 	Reason      string        `json:"reason,omitempty"`
 	Why         string        `json:"why,omitempty"` // not acquired: why, in words
 	Do          string        `json:"do,omitempty"`
+	Seen        *Seen         `json:"seen,omitempty"` // of addresses, under Token
 	Outstanding []Outstanding `json:"outstanding,omitempty"`
+}
+
+// Seen is what another member found on the wire for a row's addresses.
+type Seen struct {
+	By       fsm.MemberID `json:"by"`
+	Verified bool         `json:"verified"` // the owner answers, and nobody else
+	Words    string       `json:"words"`    // "n2 asked on the wire, and n1 answers"
 }
 
 // Held reports whether the owner is known to hold the slot now.

@@ -5,7 +5,7 @@ import "fmt"
 // The exit codes of `flip status --check` (a daemon that does not answer is 3).
 const (
 	CheckOK       = 0 // all owned and acquired, and a failover is possible
-	CheckDegraded = 1 // failover impossible, drift, or a failure remembered
+	CheckDegraded = 1 // failover impossible, drift, a failure remembered, or another critical alarm
 	CheckBroken   = 2 // an item without a holder, or no leader
 )
 
@@ -32,6 +32,13 @@ func (s Status) Check() (code int, reasons []string) {
 	}
 	if n := len(s.Failures); n > 0 {
 		degraded = append(degraded, fmt.Sprintf("%d failures remembered", n))
+	}
+	if len(broken) == 0 { // else the alarms say the same again
+		for _, a := range s.Alarms {
+			if a.Severity == Critical {
+				degraded = append(degraded, a.What)
+			}
+		}
 	}
 	switch {
 	case len(broken) > 0:

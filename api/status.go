@@ -30,6 +30,40 @@ type Node struct {
 	Drops    []Drop       `json:"drops,omitempty"`
 	DataDir  string       `json:"data_dir,omitempty"`
 	File     string       `json:"file,omitempty"`
+	Gate     Gate         `json:"gate"`
+	// Addresses are the items that flip has plumbed here itself.
+	Addresses []Address `json:"addresses,omitempty"`
+}
+
+// The states of a node's kernel gate.
+const (
+	GateOpen      = "open"
+	GateShut      = "shut"
+	GateNone      = "none"       // the kernel cannot, or flip may not: Why
+	GateNotNeeded = "not needed" // no at-most-one addresses here
+)
+
+// Gate is the packet filter of this node's kernel that ends at-most-one
+// addresses with the lease.
+type Gate struct {
+	State     string `json:"state"`
+	Why       string `json:"why,omitempty"` // not open: why, in words
+	Owned     bool   `json:"owned"`         // nobody but flip can alter it
+	Addrs     int    `json:"addrs"`         // inside it
+	RenewalUS int64  `json:"renewal_us"`    // how long its last renewal took, in microseconds
+}
+
+// Address is one item of addresses as this node has plumbed it.
+type Address struct {
+	System    fsm.SystemID `json:"system"`
+	Item      fsm.ItemID   `json:"item"`
+	Interface string       `json:"interface"`
+	Addresses []string     `json:"addresses"`
+	Gated     bool         `json:"gated"`
+	Told      int          `json:"told"`      // hosts told by unicast
+	Announced int          `json:"announced"` // rounds of announcements
+	Repairs   int          `json:"repairs"`   // put right after somebody altered them
+	Stranger  string       `json:"stranger,omitempty"`
 }
 
 // Lease is the time for which this node may hold at-most-one items without
@@ -103,6 +137,7 @@ type Member struct {
 	HeardMS  *int64       `json:"heard_ms,omitempty"` // since its last verified datagram; absent: never
 	TCP      Finding      `json:"tcp"`
 	UDP      Finding      `json:"udp"`
+	Gate     bool         `json:"gate"` // its kernel lets go of at-most-one addresses by itself
 }
 
 // The codes of a Finding; "" is: not looked at yet.
@@ -129,6 +164,7 @@ type Finding struct {
 type System struct {
 	Name        fsm.SystemID   `json:"name"`
 	Type        string         `json:"type"`
+	Action      string         `json:"action"`
 	Guarantee   string         `json:"guarantee"`
 	Servers     []fsm.MemberID `json:"servers"`
 	Items       int            `json:"items"`
@@ -138,8 +174,9 @@ type System struct {
 	Unheld      int            `json:"unheld"`      // slots that nobody is known to hold
 }
 
-// Failure is a hook that failed and is remembered until it succeeds or the
-// member's daemon is started anew.
+// Failure is what a member could not do for an item: a hook failed, or its
+// addresses cannot be held there. It is remembered until it succeeds, is reported
+// mended, or the member's daemon is started anew.
 type Failure struct {
 	System fsm.SystemID `json:"system"`
 	Item   fsm.ItemID   `json:"item"`

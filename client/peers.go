@@ -77,6 +77,16 @@ func (p *Peers) Propose(ctx context.Context, to Target, cmd []byte) (fsm.Result,
 	return res.FSM(), nil
 }
 
+// Neighbours tells another member what this one knows of the network.
+func (p *Peers) Neighbours(ctx context.Context, to Target, mine api.Neighbours) error {
+	body, err := json.Marshal(mine)
+	if err != nil {
+		return fmt.Errorf("encode neighbours: %w", err)
+	}
+	var nothing struct{}
+	return p.post(ctx, to, api.PathNeighbours, "application/json", body, &nothing)
+}
+
 func (p *Peers) post(ctx context.Context, to Target, path, kind string, body []byte, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+encodeTarget(to)+path, bytes.NewReader(body))
 	if err != nil {

@@ -32,6 +32,7 @@ type Node struct {
 	Key, KeyFile     string // exactly one is set
 	LogLevel         string // debug, info, warning, error or fatal
 	Socket           string // of the control API
+	Metrics          string // host:port that serves /metrics; "": none
 	ExitOnStdinClose bool
 }
 
@@ -105,13 +106,14 @@ func (p *parser) interpret(root *value, over Overrides) *File {
 	var f File
 	f.Spec.Timing = p.timing(top)
 	cluster := p.child(top, "cluster", levelCluster)
-	systems := p.systems(cluster)
+	systems := p.systems(cluster, f.Spec.Timing.Lease)
 	f.Spec.Servers = p.servers(top, systems)
 	f.Spec.Systems = systems.specs()
 	f.Spec.Quorum = p.quorum(top, f.Spec.Servers)
 	f.Spec.RemoveOnFailure = p.removeOnFailure(top, cluster, systems)
 	f.Node = p.node(top, over, f.Spec.Servers)
 	p.served(systems, f.Spec.Servers)
+	p.ownAddresses(&systems.addrs, f.Spec.Servers)
 	return &f
 }
 

@@ -2,8 +2,11 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +61,18 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// addressSample has every key of an ip system.
+func addressSample(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile("testdata/ip_everything.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(data), "-- flip.json --\n")
+	text, _, _ = strings.Cut(text, "-- want --\n")
+	return []byte(text)
+}
+
 // with puts text in front of the closing brace of the sample's top level, or of
 // the object that opens with marker.
 func with(t *testing.T, text, marker string) string {
@@ -82,11 +97,20 @@ func TestEveryKeyIsRead(t *testing.T) {
 		cut := strings.LastIndex(doc.Key, ".") + 1
 		level, name := doc.Key[:cut], doc.Key[cut:]
 		member := `"` + name + `": [[1]],`
-		if level == levelItem {
+		switch level {
+		case levelItem:
 			member = `{"` + name + `": [[1]]},`
+		case levelTrack, levelNotify:
+			list, _, _ := strings.Cut(strings.TrimPrefix(level, levelSystem), "[")
+			level, member = levelSystem, `"`+list+`": [{"`+name+`": [[1]]}],`
 		}
-		_, err := Parse("f", []byte(with(t, member, markers[level])), Overrides{ID: "flip"})
-		if err == nil || strings.Contains(err.Error(), "unknown key") || !strings.Contains(err.Error(), name+":") {
+		text := with(t, member, markers[level])
+		if strings.HasPrefix(doc.Meaning, "ip") || strings.Contains(doc.Key, "track[") || strings.Contains(doc.Key, "notify[") {
+			text = strings.Replace(text, markers[levelSystem], markers[levelSystem]+`"action": "ip",`, 1)
+		}
+		read := regexp.MustCompile(`\b` + name + `: (must be|is another name)`)
+		_, err := Parse("f", []byte(text), Overrides{ID: "flip"})
+		if err == nil || strings.Contains(err.Error(), "unknown key") || !read.MatchString(err.Error()) {
 			t.Errorf("%s: %v", doc.Key, err)
 		}
 	}
@@ -96,7 +120,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 func TestReference(t *testing.T) {
 	seen := map[string]bool{}
 	for _, doc := range Reference() {
-		if doc.Key == "" || doc.Type == "" || doc.Meaning == "" || seen[doc.Key] {
+		if doc.Key == "" || doc.Type == "" || doc.Meaning == "" || doc.Example == "" || seen[doc.Key] {
 			t.Errorf("%+v", doc)
 		}
 		seen[doc.Key] = true
@@ -174,6 +198,51 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
+// manyAddresses is the sample with n addresses instead of its data.
+func manyAddresses(t testing.TB, n int) []byte {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("%q", netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(i%250 + 1)}), 16))
+	}
+	text := string(sample(t))
+	text = strings.Replace(text, `"alive" : "ip_up"`, `"action": "ip"`, 1)
+	text = strings.Replace(text, `,"down" : "ip_down"`, "", 1)
+	text = strings.Replace(text, `,"config" : {"interface" : "lo0"}`, "", 1)
+	return []byte(strings.Replace(text, `["192.168.0.2","192.168.0.1"]`, "["+strings.Join(list, ",\n")+"]", 1))
+}
+
+// TestManyAddresses: each comes out in the one order and form that the State
+// has, and the State takes them.
+func TestManyAddresses(t *testing.T) {
+	const n = 10_000
+	file, err := Parse("f", manyAddresses(t, n), Overrides{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := file.Spec.Systems["ip"].Items
+	if len(items) != n || !slices.IsSortedFunc(items, func(a, b fsm.Item) int { return strings.Compare(string(a.ID), string(b.ID)) }) {
+		t.Fatalf("%d items", len(items))
+	}
+	for _, item := range items {
+		if len(item.Addrs) != 1 || item.Addrs[0] != string(item.ID) {
+			t.Fatalf("%+v", item)
+		}
+	}
+	next, res, err := fsm.New().Apply(1, fsm.Encode(fsm.SetSpec{Cluster: "c", Spec: file.Spec}))
+	if err != nil || !res.Applied || fsm.Check(next) != nil {
+		t.Fatalf("%+v, %v, %v", res, err, fsm.Check(next))
+	}
+}
+
+func BenchmarkManyAddresses(b *testing.B) {
+	data := manyAddresses(b, 10_000)
+	for b.Loop() {
+		if _, err := Parse("f", data, Overrides{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // sound checks what must hold of any answer of Parse.
 func sound(t interface {
 	Helper()
@@ -193,6 +262,10 @@ func sound(t interface {
 		if d := Diff(file.Spec, file.Spec); len(d) > 0 {
 			t.Errorf("it differs from itself: %v", d)
 		}
+		next, res, err := fsm.New().Apply(1, fsm.Encode(fsm.SetSpec{Cluster: "c", Spec: file.Spec}))
+		if err != nil || !res.Applied || fsm.Check(next) != nil {
+			t.Errorf("the State does not take it: %+v, %v, %v", res, err, fsm.Check(next))
+		}
 		tm := file.Spec.Timing
 		if tm.Heartbeat <= 0 || tm.Lease < 3*tm.Heartbeat || tm.RaftLease < 5*time.Millisecond || tm.RaftHeartbeat < tm.RaftLease {
 			t.Errorf("timing %+v", tm)
@@ -209,10 +282,10 @@ func sound(t interface {
 // TestMutations breaks the sample in every way that a slip of a hand does; Parse
 // never panics, and what it says has a place in the file.
 func TestMutations(t *testing.T) {
-	original := sample(t)
+	originals := [][]byte{sample(t), addressSample(t)}
 	pieces := []string{"{", "}", "[", "]", ",", ":", `"`, "//", "\n", "\\", "null", "1e999", "-", "\x00", "\xff", "é", `"ip"`, "0.5", "true", "{}", "[]"}
 	rapid.Check(t, func(rt *rapid.T) {
-		data := slices.Clone(original)
+		data := slices.Clone(rapid.SampledFrom(originals).Draw(rt, "file"))
 		for range rapid.IntRange(1, 4).Draw(rt, "edits") {
 			at := rapid.IntRange(0, len(data)).Draw(rt, "at")
 			end := min(len(data), at+rapid.IntRange(0, 12).Draw(rt, "cut"))
@@ -227,7 +300,11 @@ func TestMutations(t *testing.T) {
 // TestValueMutations puts every kind of value in the place of every value of the
 // sample: the syntax is right, so that all the checks behind it are reached.
 func TestValueMutations(t *testing.T) {
-	original := sample(t)
+	mutateValues(t, sample(t), "flip")
+	mutateValues(t, addressSample(t), "n1")
+}
+
+func mutateValues(t *testing.T, original []byte, id string) {
 	p := &parser{lines: newLines(original)}
 	root := p.read(original)
 	var places []*value
@@ -249,7 +326,7 @@ func TestValueMutations(t *testing.T) {
 			v.at = was.at
 			again := &parser{file: "f", lines: p.lines}
 			if root.kind == kindObject {
-				again.interpret(root, Overrides{ID: "flip"})
+				again.interpret(root, Overrides{ID: id})
 			}
 			for _, problem := range again.errs {
 				if problem.Line < 1 || problem.What == "" {
@@ -266,6 +343,7 @@ func TestValueMutations(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(sample(f))
+	f.Add(addressSample(f))
 	f.Add([]byte(`{"id": "a", "key": "k", "servers": {"a": {"ip": "::1", "port": 1}}, "cluster": {"system": {}}} // end`))
 	f.Add([]byte(`{"a": [1, {"b": "c\u00e9"}], "a": null,}`))
 	f.Add([]byte("\xef\xbb\xbf{'a': #"))

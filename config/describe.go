@@ -53,9 +53,9 @@ func describeNode(b *strings.Builder, f *File) {
 	if f.Node.KeyFile != "" {
 		key = "in " + f.Node.KeyFile
 	}
-	stop := "`down` is run for all that is held, and the others take over"
+	stop := "all that is held is let go of, and the others take over"
 	if !f.Spec.RemoveOnFailure {
-		stop = "nothing moves, no `down` is run (remove_on_failure)"
+		stop = "nothing moves and nothing is let go of (remove_on_failure)"
 	}
 	t := f.Spec.Timing
 	rows := [][]string{
@@ -67,6 +67,9 @@ func describeNode(b *strings.Builder, f *File) {
 	}
 	if f.Node.Machine != "" {
 		rows = append(rows, []string{"machine", f.Node.Machine})
+	}
+	if f.Node.Metrics != "" {
+		rows = append(rows, []string{"metrics", "http://" + f.Node.Metrics + "/metrics"})
 	}
 	if f.Node.ExitOnStdinClose {
 		rows = append(rows, []string{"stdin", "when it ends, the daemon stops in order"})
@@ -121,9 +124,13 @@ func describeSystems(b *strings.Builder, s fsm.Spec) {
 	table(b, rows)
 	for _, name := range names {
 		y := s.Systems[name]
-		fmt.Fprintf(b, "%s: config %s\n", name, y.Config)
+		if y.Action == fsm.ActionIP {
+			describeIP(b, y, s.Timing)
+		} else {
+			fmt.Fprintf(b, "%s: config %s\n", name, y.Config)
+		}
 		if len(y.Items) > 0 {
-			fmt.Fprintf(b, "%s: data %s\n", name, some(itemIDs(y.Items)))
+			fmt.Fprintf(b, "%s: data %s\n", name, some(each(y.Items, itemWords)))
 		}
 	}
 }

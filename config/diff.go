@@ -125,9 +125,36 @@ func (d *differ) system(name string, a, b fsm.System) {
 	d.change(what+": stop_timeout", short(a.StopTimeout), short(b.StopTimeout))
 	d.change(what+": delay", short(a.Delay), short(b.Delay))
 	d.change(what+": clean_on_start", strconv.FormatBool(a.CleanOnStart), strconv.FormatBool(b.CleanOnStart))
+	d.change(what+": takeover_after", takeover(a), takeover(b))
+	if a.IP != nil && b.IP != nil {
+		d.ip(what, *a.IP, *b.IP)
+	}
 	d.set(what+": data", itemIDs(a.Items), itemIDs(b.Items))
 	d.addresses(what, a.Items, b.Items)
 }
+
+func takeover(s fsm.System) string {
+	switch s.TakeoverAfter {
+	case 0:
+		return ""
+	case fsm.NeverTakeOver:
+		return "never"
+	default:
+		return short(s.TakeoverAfter)
+	}
+}
+
+// ip compares how addresses are plumbed; a change of the action says it all.
+func (d *differ) ip(what string, a, b fsm.IP) {
+	onOff := func(off bool) string { return map[bool]string{true: "off", false: "on"}[off] }
+	d.change(what+": interface", a.Interface, b.Interface)
+	d.change(what+": gate", onOff(a.NoGate), onOff(b.NoGate))
+	d.change(what+": probe", onOff(a.NoProbe), onOff(b.NoProbe))
+	d.change(what+": track", some(each(a.Track, trackName)), some(each(b.Track, trackName)))
+	d.change(what+": notify", some(each(a.Notify, notifyWords)), some(each(b.Notify, notifyWords)))
+}
+
+func trackName(t fsm.Track) string { return t.Interface + t.Route }
 
 // config compares key by key, so that a long config with one change is read at
 // a glance; what is no object is compared as a whole.
@@ -144,13 +171,14 @@ func (d *differ) config(what string, a, b []byte) {
 
 // addresses compares the addresses of items that are in both.
 func (d *differ) addresses(what string, before, after []fsm.Item) {
-	was := map[fsm.ItemID][]string{}
+	was := map[fsm.ItemID]fsm.Item{}
 	for _, item := range before {
-		was[item.ID] = item.Addrs
+		was[item.ID] = item
 	}
 	for _, item := range after {
-		if addrs, both := was[item.ID]; both && !slices.Equal(addrs, item.Addrs) {
-			d.change(fmt.Sprintf("%s: addresses of %s", what, item.ID), strings.Join(addrs, " "), strings.Join(item.Addrs, " "))
+		if old, both := was[item.ID]; both {
+			d.change(fmt.Sprintf("%s: addresses of %s", what, item.ID), strings.Join(old.Addrs, " "), strings.Join(item.Addrs, " "))
+			d.change(fmt.Sprintf("%s: interface of %s", what, item.ID), old.Interface, item.Interface)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"net/netip"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/flip-ha/flip/fsm"
@@ -27,6 +29,7 @@ func (p *parser) node(top object, over Overrides, servers map[fsm.MemberID]fsm.S
 		n.DataDir = p.beside(dir)
 	}
 	n.ExitOnStdinClose, _ = top.boolean("exit_on_stdin_close")
+	n.Metrics = p.metrics(top, servers[n.ID].Addr)
 	p.logLevel(top, &n)
 	p.key(top, &n)
 	return n
@@ -77,6 +80,39 @@ func (p *parser) id(top object, over Overrides, servers map[fsm.MemberID]fsm.Ser
 	}
 	p.fail(at, "id", hint, "%s %s is not among the servers", what, quote(id))
 	return ""
+}
+
+// metrics reads where /metrics is served on a port of its own; own is the node's
+// address among the servers, whose port is taken.
+func (p *parser) metrics(top object, own string) string {
+	text, f := top.text("metrics")
+	if !f.good {
+		return ""
+	}
+	const hint = `"127.0.0.1:9220", or ":9220" for all addresses`
+	i := strings.LastIndexByte(text, ':')
+	port, err := strconv.ParseUint(text[i+1:], 10, 16)
+	if i < 0 || err != nil || port == 0 {
+		p.fail(f.at, f.key, hint, "%s has no port", quote(text))
+		return ""
+	}
+	host := text[:i]
+	addr, err := netip.ParseAddrPort(text)
+	switch {
+	case host == "", host == "localhost":
+	case err != nil && strings.Contains(host, ":"):
+		p.fail(f.at, f.key, `an IPv6 address stands in brackets: "[::1]:9220"`, "%s is no address and port", quote(text))
+		return ""
+	case err != nil:
+		p.fail(f.at, f.key, hint, "%s is no IP address", quote(host))
+		return ""
+	}
+	if mine, err := netip.ParseAddrPort(own); err == nil && uint16(port) == mine.Port() &&
+		(host == "" || addr.Addr().IsUnspecified() || addr.Addr() == mine.Addr()) {
+		p.fail(f.at, f.key, "another port", "%s is taken: this server's own port is %d", quote(text), port)
+		return ""
+	}
+	return text
 }
 
 // logLevel takes what Flip took: an unknown level is info.

@@ -57,7 +57,7 @@ func (p *parser) unknown(o object, m member, level string, known []string) {
 		return
 	}
 	hint := meant(m.name, known)
-	if nearest(m.name, known) == "" {
+	if nearest(m.name, known) == "" && !strings.HasSuffix(level, "[].") {
 		if home := levelWith(m.name, level); home != "" {
 			hint = "it belongs " + home
 		}

@@ -179,11 +179,40 @@ func TestDiff(t *testing.T) {
 		{"system s: clean_on_start: true -> false", system(func(v *fsm.System) { v.CleanOnStart = false })},
 		{"system s: data: added a, b, c, d, e, f, g, h, j, k and 4 more", system(func(v *fsm.System) { v.Items = many })},
 		{"system s: data: removed i", system(func(v *fsm.System) { v.Items = nil })},
+		{"system s: takeover_after: none -> never", system(func(v *fsm.System) { v.TakeoverAfter = fsm.NeverTakeOver })},
+		{"system s: takeover_after: none -> 10s", system(func(v *fsm.System) { v.TakeoverAfter = 10 * time.Second })},
+		{"system s: interface of i: none -> eth1", system(func(v *fsm.System) { v.Items = []fsm.Item{{ID: "i", Interface: "eth1"}} })},
 		{"system s: addresses of i: none -> x", system(func(v *fsm.System) { v.Items = []fsm.Item{{ID: "i", Addrs: []string{"x"}}} })},
 	} {
 		after := testSpec()
 		test.edit(&after)
 		if got := strings.Join(Diff(testSpec(), after), "|"); got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+	}
+}
+
+// TestDiffOfAddresses: what an ip system can be told.
+func TestDiffOfAddresses(t *testing.T) {
+	before := testSpec()
+	s := before.Systems["s"]
+	s.Action, s.IP = fsm.ActionIP, &fsm.IP{}
+	before.Systems["s"] = s
+	for _, test := range []struct {
+		want string
+		ip   fsm.IP
+	}{
+		{"", fsm.IP{}},
+		{"system s: interface: none -> eth1", fsm.IP{Interface: "eth1"}},
+		{"system s: gate: on -> off", fsm.IP{NoGate: true}},
+		{"system s: probe: on -> off", fsm.IP{NoProbe: true}},
+		{"system s: track: none -> eth0, 0.0.0.0/0", fsm.IP{Track: []fsm.Track{{Interface: "eth0"}, {Route: "0.0.0.0/0"}}}},
+		{"system s: notify: none -> arp-cache, 10.0.0.0/24 by eth0", fsm.IP{Notify: []fsm.Notify{{ARPCache: true}, {Hosts: "10.0.0.0/24", Interface: "eth0"}}}},
+	} {
+		after := testSpec()
+		s.IP = &test.ip
+		after.Systems["s"] = s
+		if got := strings.Join(Diff(before, after), "|"); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 	}
@@ -195,7 +224,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 	for _, test := range []struct {
 		of     any
 		fields int
-	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 6}, {fsm.System{}, 13}, {fsm.Item{}, 2}} {
+	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 6}, {fsm.System{}, 15}, {fsm.Item{}, 3}, {fsm.IP{}, 5}, {fsm.Track{}, 2}, {fsm.Notify{}, 3}} {
 		if n := reflect.TypeOf(test.of).NumField(); n != test.fields {
 			t.Errorf("%T has %d fields, Diff was written for %d: look whether it must show the new one", test.of, n, test.fields)
 		}

@@ -8,6 +8,7 @@ type KeyDoc struct {
 	Type    string `json:"type"`
 	Default string `json:"default"` // "" when the key is needed
 	Meaning string `json:"meaning"`
+	Example string `json:"example"` // a value as it stands in the file
 }
 
 // The objects of the file, as they begin in KeyDoc.Key.
@@ -17,6 +18,8 @@ const (
 	levelCluster = "cluster."
 	levelSystem  = "cluster.system.NAME."
 	levelItem    = "cluster.system.NAME.data[]."
+	levelTrack   = "cluster.system.NAME.track[]."
+	levelNotify  = "cluster.system.NAME.notify[]."
 )
 
 const durationType = "milliseconds or a string such as \"1.5s\""
@@ -29,45 +32,58 @@ var notYet = map[string]string{
 // reference is the one list of keys: unknown keys, suggestions and the
 // documentation come from it.
 var reference = []KeyDoc{
-	{"id", "string", "the host name", "which of servers this node is; `flip run --id` wins over it"},
-	{"machine", "string", "found out", "what tells this machine from a copy of its disk; for test hosts"},
-	{"quorum", "number", "the majority of voters", "down votes wanted from voters other than the lost one; lifted to the majority"},
-	{"gossip_interval", durationType, "see timing", "from one heartbeat to the next; at most a sixth of ping_timeout is used"},
-	{"heartbeat_interval", durationType, "", "another name of gossip_interval"},
-	{"ping_timeout", durationType, "see timing", "the lease time: how long silence is borne; at least 1.5 x gossip_interval"},
-	{"lease", durationType, "", "another name of ping_timeout"},
-	{"ping_per_interval", "number", "", "accepted and unused: every voter hears every heartbeat"},
-	{"timing", "lan, fast or wan", "lan", "heartbeat / lease / Raft's heartbeat and election: lan 50/300/100 ms, fast 10/50/50 ms, wan 500/3000/1000 ms"},
-	{"key", "string", "", "the secret that all nodes share; `flip keygen` makes one; this or key_file is needed"},
-	{"key_file", "string", "", "a file that holds the key; a relative path starts at the configuration file"},
-	{"log_level", "debug, info, warning, error or fatal", "info", "the least level that is logged"},
-	{"data_dir", "string", defaultDataDir, "where a directory for each id keeps the log; a relative path starts at the configuration file"},
-	{"exit_on_stdin_close", "true or false", "false", "stop in order when standard input ends, for supervisors"},
-	{"remove_on_failure", "true or false", "true", "the same as cluster.remove_on_failure"},
-	{"servers", "object", "", "the members by name, the same on every node"},
-	{"servers.NAME.ip", "string", "", "the IP address that the others reach it at"},
-	{"servers.NAME.port", "number", "", "its port, for TCP and UDP"},
-	{"servers.NAME.systems", "list of strings", "none", "the systems it serves; a server without any is an arbiter: it votes and holds nothing"},
-	{"servers.NAME.system", "list of strings", "", "another name of systems"},
-	{"servers.NAME.priority", "number", "after all others", "lower is preferred (keepalived: higher): orders members for dealing and for ties"},
-	{"servers.NAME.role", "voter or arbiter", "voter; arbiter without systems", "needed from 8 servers on: which 3, 5 or 7 vote"},
-	{"cluster", "object", "", "what the cluster divides among its members"},
-	{"cluster.config", "object", "{}", "merged under the config of each system"},
-	{"cluster.remove_on_failure", "true or false", "true", "when a daemon stops in order, run `down` for what it holds; false: nothing moves"},
-	{"cluster.system", "object", "", "the systems by name"},
-	{"cluster.system.NAME.type", "shard, replicate, choose_one or nothing", "", "how the data are divided; also: sharded, round_robin, replicated"},
-	{"cluster.system.NAME.guarantee", "at-least-one or at-most-one", "at-least-one", "what holds when nodes cannot reach each other"},
-	{"cluster.system.NAME.action", "hooks", "hooks", "how data are made true on a member"},
-	{"cluster.system.NAME.alive", "string", "", "the command that takes a datum, started with the datum and the config as arguments, no shell"},
-	{"cluster.system.NAME.down", "string", "", "the command that lets it go"},
-	{"cluster.system.NAME.config", "object", "{}", "passed to the commands as JSON"},
-	{"cluster.system.NAME.data", "list of strings or of objects with id", "", "what is divided"},
-	{"cluster.system.NAME.data[].id", "string", "", "the name of a datum"},
-	{"cluster.system.NAME.start_timeout", durationType, "60000", "how long `alive` may run"},
-	{"cluster.system.NAME.stop_timeout", durationType, "60000", "how long `down` may run"},
-	{"cluster.system.NAME.delay", durationType, "0", "how long a change may wait for more; never the moves from a lost member"},
-	{"cluster.system.NAME.clean_on_start", "true or false", "true", "run `down` once at start for all that is not assigned here"},
-	{"cluster.system.NAME.remove_on_start", "true or false", "", "old and inverted: true means clean_on_start false"},
+	{"id", "string", "the host name", "which of servers this node is; `flip run --id` wins over it", `"n1"`},
+	{"machine", "string", "found out", "what tells this machine from a copy of its disk; for test hosts", `"rack 7"`},
+	{"quorum", "number", "the majority of voters", "down votes wanted from voters other than the lost one; lifted to the majority", `2`},
+	{"gossip_interval", durationType, "see timing", "from one heartbeat to the next; at most a sixth of ping_timeout is used", `1000`},
+	{"heartbeat_interval", durationType, "", "another name of gossip_interval", `"250ms"`},
+	{"ping_timeout", durationType, "see timing", "the lease time: how long silence is borne; at least 1.5 x gossip_interval", `1500`},
+	{"lease", durationType, "", "another name of ping_timeout", `"1.5s"`},
+	{"ping_per_interval", "number", "", "accepted and unused: every voter hears every heartbeat", `3`},
+	{"timing", "lan, fast or wan", "lan", "heartbeat / lease / Raft's heartbeat and election: lan 50/300/100 ms, fast 10/50/50 ms, wan 500/3000/1000 ms", `"wan"`},
+	{"key", "string", "", "the secret that all nodes share; `flip keygen` makes one; this or key_file is needed", `"…"`},
+	{"key_file", "string", "", "a file that holds the key; a relative path starts at the configuration file", `"flip.key"`},
+	{"log_level", "debug, info, warning, error or fatal", "info", "the least level that is logged", `"debug"`},
+	{"data_dir", "string", defaultDataDir, "where a directory for each id keeps the log; a relative path starts at the configuration file", `"/srv/flip"`},
+	{"metrics", "string", "none", "host:port that serves /metrics, to everybody who reaches it, besides the control socket", `"127.0.0.1:9220"`},
+	{"exit_on_stdin_close", "true or false", "false", "stop in order when standard input ends, for supervisors", `true`},
+	{"remove_on_failure", "true or false", "true", "the same as cluster.remove_on_failure", `true`},
+	{"servers", "object", "", "the members by name, the same on every node", `{"n1": …, "n2": …, "n3": …}`},
+	{"servers.NAME.ip", "string", "", "the IP address that the others reach it at", `"10.0.0.1"`},
+	{"servers.NAME.port", "number", "", "its port, for TCP and UDP", `2200`},
+	{"servers.NAME.systems", "list of strings", "none", "the systems it serves; a server without any is an arbiter: it votes and holds nothing", `["web"]`},
+	{"servers.NAME.system", "list of strings", "", "another name of systems", `["web"]`},
+	{"servers.NAME.priority", "number", "after all others", "lower is preferred (keepalived: higher): orders members for dealing and for ties", `1`},
+	{"servers.NAME.role", "voter or arbiter", "voter; arbiter without systems", "needed from 8 servers on: which 3, 5 or 7 vote", `"voter"`},
+	{"cluster", "object", "", "what the cluster divides among its members", `{"system": …}`},
+	{"cluster.config", "object", "{}", "merged under the config of each system", `{"interface": "eth0"}`},
+	{"cluster.remove_on_failure", "true or false", "true", "when a daemon stops in order, it lets go of what it holds and the others take over; false: nothing moves", `false`},
+	{"cluster.system", "object", "", "the systems by name", `{"web": …}`},
+	{"cluster.system.NAME.type", "shard, replicate, choose_one or nothing", "", "how the data are divided; also: sharded, round_robin, replicated", `"shard"`},
+	{"cluster.system.NAME.guarantee", "at-least-one or at-most-one", "at-least-one; with action ip at-most-one", "what holds when nodes cannot reach each other", `"at-most-one"`},
+	{"cluster.system.NAME.action", "hooks or ip", "hooks", "how data are made true on a member: commands are run, or flip itself plumbs the data as addresses", `"ip"`},
+	{"cluster.system.NAME.alive", "string", "", "hooks: the command that takes a datum, started with the datum and the config as arguments, no shell", `"ip_up"`},
+	{"cluster.system.NAME.down", "string", "", "hooks: the command that lets it go", `"ip_down"`},
+	{"cluster.system.NAME.config", "object", "{}", "hooks: passed to the commands as JSON", `{"interface": "eth1"}`},
+	{"cluster.system.NAME.interface", "string", "the one whose subnet the address is in", "ip: where the addresses are plumbed", `"eth1"`},
+	{"cluster.system.NAME.gate", "on or off", "on", "ip, at-most-one: the kernel's packet filter ends the address with the lease, whatever happens to flip; off, or where the kernel cannot: a takeover waits, see takeover_after", `"off"`},
+	{"cluster.system.NAME.takeover_after", durationType + ", or never", "the smallest safe time", "ip, at-most-one: how long the address of a lost member without the gate is left alone; 1.1 x (lease in whole seconds + 1 s + 1.5 s) at least, 3.85 s with timing lan; never: until that member returns", `"10s"`},
+	{"cluster.system.NAME.probe", "on or off", "on", "ip: ask on the wire who has the address before it is plumbed; a stranger who answers keeps it, and an alarm says so", `"off"`},
+	{"cluster.system.NAME.track", "list of strings or of objects", "none", "ip: interfaces that must be up with carrier, and routes that must be there, or the member holds nothing of the system", `["eth0", {"route": "0.0.0.0/0"}]`},
+	{"cluster.system.NAME.track[].interface", "string", "", "an interface that must be up with carrier", `"eth0"`},
+	{"cluster.system.NAME.track[].route", "string", "", "a prefix: the main table must have this route, or one to it", `"0.0.0.0/0"`},
+	{"cluster.system.NAME.notify", "list of strings or of objects", "none", "ip: who is told of a takeover by unicast besides the announcements: an address, a prefix of at most 4,096 hosts, or arp-cache: every neighbour that any member knows", `["arp-cache", "10.0.0.0/24"]`},
+	{"cluster.system.NAME.notify[].hosts", "string", "", "an address, a prefix or arp-cache", `"10.0.0.0/24"`},
+	{"cluster.system.NAME.notify[].interface", "string", "whichever reaches them", "tell them by this interface only", `"eth0"`},
+	{"cluster.system.NAME.data", "list of strings or of objects", "", "what is divided; with action ip each is an address, with the bits of its subnet or without (/32, /128), or an object with addresses that move together", `["10.0.0.5/24", {"id": "web", "addresses": ["10.0.0.6", "2001:db8::6"]}]`},
+	{"cluster.system.NAME.data[].id", "string", "with action ip the first address, as written", "the name of a datum", `"web"`},
+	{"cluster.system.NAME.data[].addresses", "list of strings", "the id", "ip: what moves together", `["10.0.0.6/24", "2001:db8::6/64"]`},
+	{"cluster.system.NAME.data[].interface", "string", "as the system says", "ip: where these addresses are plumbed", `"eth2"`},
+	{"cluster.system.NAME.start_timeout", durationType, "60000", "how long `alive`, or the plumbing, may take", `"1m30s"`},
+	{"cluster.system.NAME.stop_timeout", durationType, "60000", "how long `down`, or taking the addresses away, may take", `10000`},
+	{"cluster.system.NAME.delay", durationType, "0", "how long a change may wait for more; never the moves from a lost member", `500`},
+	{"cluster.system.NAME.clean_on_start", "true or false", "true", "let go once at start of all that is not assigned here", `false`},
+	{"cluster.system.NAME.remove_on_start", "true or false", "", "old and inverted: true means clean_on_start false", `true`},
 }
 
 // Reference lists every key of the file.

@@ -1,8 +1,7 @@
 package config
 
 import (
-	"cmp"
-	"slices"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -23,6 +22,7 @@ const (
 type systems struct {
 	names []string // also of those that are wrong elsewhere
 	list  []system
+	addrs plumbed
 }
 
 type system struct {
@@ -39,8 +39,8 @@ func (s *systems) specs() map[fsm.SystemID]fsm.System {
 }
 
 // systems reads cluster.system.
-func (p *parser) systems(cluster object) *systems {
-	out := &systems{}
+func (p *parser) systems(cluster object, lease time.Duration) *systems {
+	out := &systems{addrs: plumbed{first: map[netip.Addr]int{}}}
 	shared, f := cluster.get("config")
 	if f.set && shared.kind != kindObject {
 		p.wrong(shared, f, "an object", "")
@@ -60,14 +60,14 @@ func (p *parser) systems(cluster object) *systems {
 	for _, m := range v.members {
 		out.names = append(out.names, m.name)
 		if p.name(m, "cluster.system.", "system", inSystemName) {
-			out.list = append(out.list, system{p.system(m, shared), m.at})
+			out.list = append(out.list, system{p.system(m, shared, &out.addrs, lease), m.at})
 		}
 	}
 	return out
 }
 
 // system reads one system.
-func (p *parser) system(m member, shared *value) fsm.System {
+func (p *parser) system(m member, shared *value, addrs *plumbed, lease time.Duration) fsm.System {
 	o := p.object(m.value, "cluster.system."+m.name+".", levelSystem)
 	s := fsm.System{
 		Name: fsm.SystemID(m.name), Action: fsm.ActionHooks,
@@ -76,19 +76,23 @@ func (p *parser) system(m member, shared *value) fsm.System {
 	if !o.is {
 		return s
 	}
+	action := p.action(o)
 	s.Split = p.split(o)
-	s.Guarantee = p.guarantee(o, s.Split)
-	if p.action(o) {
-		s.Alive = p.hook(o, "alive", s.Split)
-		s.Down = p.hook(o, "down", s.Split)
+	s.Guarantee = p.guarantee(o, s.Split, action)
+	if action != 0 {
+		p.misplaced(o, action)
 	}
-	own, f := o.get("config")
-	if f.set && own.kind != kindObject {
-		p.wrong(own, f, "an object", "")
-		own = nil
+	switch action {
+	case fsm.ActionHooks:
+		s.Alive, s.Down = p.hook(o, "alive", s.Split), p.hook(o, "down", s.Split)
+		s.Config = p.config(o, shared)
+	case fsm.ActionIP:
+		s.Action = action
+		p.ip(o, &s, lease)
+	default:
+		p.config(o, shared) // for what is wrong with it
 	}
-	s.Config = merge(shared, own)
-	s.Items = p.data(o, s.Split)
+	s.Items = p.data(o, &s, action, addrs)
 	if d, f := o.duration("start_timeout", leastTimeout, mostTimeout); f.good {
 		s.StartTimeout = d
 	}
@@ -98,6 +102,16 @@ func (p *parser) system(m member, shared *value) fsm.System {
 	s.Delay, _ = o.duration("delay", 0, mostDelay)
 	p.clean(o, &s)
 	return s
+}
+
+// config is what the commands of a system get.
+func (p *parser) config(o object, shared *value) []byte {
+	own, f := o.get("config")
+	if f.set && own.kind != kindObject {
+		p.wrong(own, f, "an object", "")
+		own = nil
+	}
+	return merge(shared, own)
 }
 
 func (p *parser) split(o object) fsm.Split {
@@ -119,33 +133,34 @@ func (p *parser) split(o object) fsm.Split {
 	}
 }
 
-func (p *parser) guarantee(o object, split fsm.Split) fsm.Guarantee {
+// guarantee is by default what Flip did with hooks: an isolated holder keeps
+// serving. An address has one holder.
+func (p *parser) guarantee(o object, split fsm.Split, action fsm.Action) fsm.Guarantee {
 	word, f := o.word("guarantee", []string{"at-least-one", "at-most-one"})
-	if word != "at-most-one" {
-		return fsm.AtLeastOne // what Flip did with hooks: an isolated holder keeps serving
+	byDefault := !f.set && action == fsm.ActionIP
+	if word != "at-most-one" && !byDefault {
+		return fsm.AtLeastOne
 	}
-	if split == fsm.Replicate {
+	if split == fsm.Replicate && byDefault {
+		_, f = o.get("type")
+		p.fail(f.at, f.key, `set "guarantee": "at-least-one", or take type shard or choose_one`,
+			"a replicated address has many holders, and action ip promises at-most-one unless told otherwise")
+	} else if split == fsm.Replicate {
 		p.fail(f.at, f.key, "take at-least-one, or type shard or choose_one", "a replicated datum has many holders, never at most one")
 	}
 	return fsm.AtMostOne
 }
 
-// action reports whether the system's data are made true by hooks.
-func (p *parser) action(o object) bool {
-	word, f := o.text("action")
+// action reads how the system's data are made true; 0 when that cannot be read.
+func (p *parser) action(o object) fsm.Action {
+	word, f := o.word("action", []string{"hooks", "ip"})
 	switch {
-	case !f.set:
-		return true
-	case !f.good:
-		return false
+	case !f.set, word == "hooks":
+		return fsm.ActionHooks
 	case word == "ip":
-		p.fail(f.at, f.key, "hooks can plumb the addresses", "the built-in ip action is not there yet")
-		return false
-	case word != "hooks":
-		p.fail(f.at, f.key, meant(word, []string{"hooks"}), "%s is unknown", quote(word))
-		return false
+		return fsm.ActionIP
 	default:
-		return true
+		return 0
 	}
 }
 
@@ -160,64 +175,6 @@ func (p *parser) hook(o object, name string, split fsm.Split) string {
 			"%s is started as it stands, without a shell: the space is part of its name", quote(command))
 	}
 	return command
-}
-
-// data reads the items: strings, or objects with an id.
-func (p *parser) data(o object, split fsm.Split) []fsm.Item {
-	v, f := o.get("data")
-	switch {
-	case !f.set && split == fsm.Nothing:
-		return nil
-	case !f.set:
-		p.missing(f, "a list of strings, which may be empty")
-		return nil
-	case v.kind != kindArray:
-		p.wrong(v, f, "a list", "")
-		return nil
-	}
-	first := map[string]int{}
-	items := make([]fsm.Item, 0, len(v.list))
-	for _, entry := range v.list {
-		id, g := p.item(entry, f)
-		if !g.good {
-			continue
-		}
-		if at, twice := first[id]; twice {
-			line, column := p.lines.at(at)
-			p.fail(g.at, f.key, "remove one of the two", "%s is there twice, first at %d:%d", quote(id), line, column)
-			continue
-		}
-		first[id] = g.at
-		items = append(items, fsm.Item{ID: fsm.ItemID(id)})
-	}
-	slices.SortFunc(items, func(a, b fsm.Item) int { return cmp.Compare(a.ID, b.ID) })
-	return items
-}
-
-func (p *parser) item(entry *value, data field) (string, field) {
-	f := field{at: entry.at, keyAt: entry.at, key: data.key, set: true}
-	var id string
-	switch entry.kind {
-	case kindObject:
-		o := p.object(entry, data.key+"[].", levelItem)
-		id, f = o.text("id")
-		if !f.set {
-			p.missing(f, "")
-		}
-	case kindString:
-		id, f = p.text(entry, f)
-	default:
-		hint := ""
-		if entry.kind == kindNumber {
-			hint = "with quotes: \"" + entry.text + "\""
-		}
-		p.wrong(entry, f, "a string or an object with id", hint)
-	}
-	if f.good && len(id) > maxItem {
-		p.fail(f.at, f.key, "", "a datum has at most %d bytes, this one has %d", maxItem, len(id))
-		f.good = false
-	}
-	return id, f
 }
 
 // clean reads whether leftovers are cleaned up at start, by its new name or by

@@ -18,6 +18,9 @@ const (
 	beatsPerLease = 6
 )
 
+// presets are the words of the key `timing`, the default first.
+var presets = []string{"lan", "fast", "wan"}
+
 // Preset is the timing that a word of the key `timing` stands for.
 func Preset(word string) (fsm.Timing, bool) {
 	ms := func(heartbeat, lease, raft time.Duration) (fsm.Timing, bool) {
@@ -41,7 +44,7 @@ func Preset(word string) (fsm.Timing, bool) {
 
 // timing reads the preset or Flip's own two keys.
 func (p *parser) timing(top object) fsm.Timing {
-	word, preset := top.word("timing", []string{"lan", "fast", "wan"})
+	word, preset := top.word("timing", presets)
 	v, f := top.oneOf("gossip_interval", "heartbeat_interval")
 	gossip, interval := p.duration(v, f, leastInterval, mostLease)
 	v, f = top.oneOf("ping_timeout", "lease")

@@ -137,6 +137,9 @@ func (c *change) put(n *Slot) {
 	if len(n.Outstanding) == 0 {
 		n.Outstanding = nil
 	}
+	if n.Seen != nil && (n.Seen.Token != n.Token || n.Owner == "") { // of another owner
+		n.Seen = nil
+	}
 	key := slotKey(n.Key)
 	var old *Slot
 	if _, in := c.next.spec.slotted(n.Key); !in && n.Owner == "" && n.Outstanding == nil {

@@ -29,8 +29,14 @@ func (c *change) report(r Report) Result {
 	for _, claim := range r.Swept {
 		c.released(m, r, claim, "swept")
 	}
+	for _, k := range r.Mended { // before what failed: the worse of the two stands
+		c.mended(m, r, k)
+	}
 	for _, f := range r.Failed {
 		c.failed(m, r, f)
+	}
+	for _, s := range r.Seen {
+		c.seen(m, r, s)
 	}
 	return done
 }
@@ -109,4 +115,55 @@ func (c *change) failed(m Member, r Report, f Failure) {
 	}
 	c.failures.Insert(key, f)
 	c.note(JournalEntry{Kind: KindFailed, Member: r.Member, Key: f.Key, Reason: f.Err})
+}
+
+// mended forgets a failure of the member's present process. A later one under
+// any token is remembered anew.
+func (c *change) mended(m Member, r Report, k Key) {
+	if r.Epoch != m.Epoch {
+		return
+	}
+	if _, had := c.failures.Delete(memberKey(r.Member, k)); had {
+		c.note(JournalEntry{Kind: KindMended, Member: r.Member, Key: k})
+	}
+}
+
+// seen keeps what another member than the owner saw of an item's addresses on
+// the wire. Only what a member that runs saw under the owner's present token
+// says anything.
+func (c *change) seen(m Member, r Report, s Sighting) {
+	slot, ok := c.slot(s.Key)
+	switch {
+	case !ok || r.Epoch != m.Epoch || !m.Up:
+		return
+	case slot.Owner == "" || slot.Owner == r.Member || slot.Token != s.Token:
+		return
+	case c.next.spec.Systems[s.System].Action != ActionIP:
+		return
+	}
+	now := Seen{By: r.Member, Token: s.Token, OK: s.OK, Answer: s.Answer}
+	if now.OK {
+		now.Answer = ""
+	}
+	was := slot.Seen
+	if was != nil && *was == now {
+		return
+	}
+	n := *slot
+	n.Seen = &now
+	c.put(&n)
+	if was == nil || was.OK != now.OK || was.Answer != now.Answer { // not for each witness of the same
+		c.note(JournalEntry{Kind: KindSeen, Member: r.Member, Key: s.Key, To: slot.Owner, Reason: now.words()})
+	}
+}
+
+func (s Seen) words() string {
+	switch {
+	case s.OK:
+		return "its owner answers on the wire"
+	case s.Answer == "":
+		return "nobody answers on the wire"
+	default:
+		return s.Answer
+	}
 }

@@ -135,6 +135,8 @@ func (r *respec) kindChange(slot *Slot, sys System) string {
 		return "the action changed to " + sys.Action.String()
 	case was.Alive != sys.Alive || was.Down != sys.Down:
 		return "the hooks changed"
+	case r.gateChange(slot, sys):
+		return "the kernel gate was turned " + map[bool]string{true: "on", false: "off"}[sys.gated(true)]
 	}
 	before, _ := was.find(slot.Item)
 	after, _ := sys.find(slot.Item)
@@ -142,6 +144,12 @@ func (r *respec) kindChange(slot *Slot, sys System) string {
 		return "the addresses changed"
 	}
 	return ""
+}
+
+// gateChange reports whether the configuration gates the owner otherwise.
+func (r *respec) gateChange(slot *Slot, sys System) bool {
+	owner, _ := r.member(slot.Owner)
+	return slot.Gated != sys.gated(owner.Gate)
 }
 
 // withRecipe gives the slot's entries the recipe they were acquired under.

@@ -103,6 +103,7 @@ func (c *checker) checkSlot(slot *Slot) {
 		c.that(slot.Owner == "" && slot.Home == "", "slot %v is not in the configuration and has an owner or a home", k)
 		c.that(len(slot.Outstanding) > 0, "slot %v is not in the configuration and says nothing", k)
 	}
+	c.checkSeen(slot)
 	c.that(slot.Outstanding == nil || len(slot.Outstanding) > 0, "slot %v: an empty set that is not nil", k)
 	if slot.Owner == "" {
 		c.that(slot.Acquired == 0 && !slot.Gated, "slot %v has no owner and is acquired or gated", k)
@@ -114,6 +115,17 @@ func (c *checker) checkSlot(slot *Slot) {
 	if in {
 		c.that(slot.Gated == sys.gated(owner.Gate), "slot %v: gated is %v, its owner's gate %v", k, slot.Gated, owner.Gate)
 	}
+}
+
+func (c *checker) checkSeen(slot *Slot) {
+	s := slot.Seen
+	if s == nil {
+		return
+	}
+	c.that(s.Token == slot.Token && s.By != "" && s.By != slot.Owner && slot.Owner != "",
+		"slot %v: seen by %q under token %d, its owner %q has %d", slot.Key, s.By, s.Token, slot.Owner, slot.Token)
+	c.that(!s.OK || s.Answer == "", "slot %v: seen well, and %q answered", slot.Key, s.Answer)
+	c.that(c.s.spec.Systems[slot.System].Action == ActionIP, "slot %v: seen on the wire without addresses", slot.Key)
 }
 
 func (c *checker) checkEntry(slot *Slot, i int) {
@@ -134,7 +146,7 @@ func (c *checker) checkEntry(slot *Slot, i int) {
 			"slot %v: entry of %s at epoch %d, token %d is there twice", k, e.Member, e.Epoch, e.Token)
 	}
 	for _, a := range e.Addrs {
-		other, taken := c.addrs[a]
+		other, taken := c.addrs[addressOf(a)]
 		c.that(!taken || (other.System == k.System && other.Item == k.Item),
 			"slot %v: %s may still hold address %s of %v", k, e.Member, a, other)
 	}

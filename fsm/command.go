@@ -110,7 +110,18 @@ type Report struct {
 	Acquired        []Claim
 	Released, Swept []Claim
 	Failed          []Failure
+	Mended          []Key      `codec:",omitempty"` // failures of this member that are none any more
+	Seen            []Sighting `codec:",omitempty"` // what this member saw on the wire of others' items
 	At              int64
+}
+
+// Sighting is what a member other than the owner saw when it asked the wire who
+// answers for an item's addresses.
+type Sighting struct {
+	Key
+	Token  Token  // of the owner that was asked for
+	OK     bool   // the owner answered, and nobody else
+	Answer string `codec:",omitempty"` // not OK: who did, in words
 }
 
 // Leave announces a stop in order: the leader moves everything away.

@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// actionGated stands for an action without hooks, as the one for addresses will
-// be: the State treats all of them alike.
-const actionGated Action = 2
-
 // driver applies commands one after the other, as a log does, and checks the
 // State after each.
 type driver struct {
@@ -69,8 +65,8 @@ func testSpec() Spec {
 				Items: []Item{{ID: "x"}, {ID: "y"}},
 			},
 			"ip": {
-				Split: Shard, Guarantee: AtMostOne, Action: actionGated,
-				Items: []Item{{ID: "x", Addrs: []string{"198.51.100.1"}}, {ID: "y", Addrs: []string{"198.51.100.2"}}},
+				Split: Shard, Guarantee: AtMostOne, Action: ActionIP, IP: &IP{},
+				Items: []Item{{ID: "x", Addrs: []string{"198.51.100.1/24"}}, {ID: "y", Addrs: []string{"198.51.100.2/32"}}},
 			},
 			"all": {
 				Split: Replicate, Guarantee: AtLeastOne, Action: ActionHooks, Alive: "up", Down: "down",
@@ -286,6 +282,24 @@ func on(id SystemID, edit func(*System)) func(*Spec) {
 		sys.Items = slices.Clone(sys.Items)
 		edit(&sys)
 		s.Systems[id] = sys
+	}
+}
+
+// plumbed makes a system one of addresses, which its items get if they have none.
+func plumbed(s *System) {
+	s.Action, s.IP = ActionIP, &IP{}
+	for i := range s.Items {
+		if len(s.Items[i].Addrs) == 0 {
+			s.Items[i].Addrs = []string{fmt.Sprintf("203.0.113.%d/32", i)}
+		}
+	}
+}
+
+// hooked makes a system one of hooks.
+func hooked(s *System) {
+	s.Action, s.IP, s.TakeoverAfter = ActionHooks, nil, 0
+	for i := range s.Items {
+		s.Items[i].Addrs, s.Items[i].Interface = nil, ""
 	}
 }
 

@@ -29,6 +29,8 @@ const (
 	KindAcquired   = "acquired"
 	KindReleased   = "released"
 	KindFailed     = "failed"
+	KindMended     = "mended" // a failure is none any more
+	KindSeen       = "seen"   // who answered on the wire for an item's addresses
 	KindForced     = "forced"
 	KindFenced     = "fenced"
 	KindRemoved    = "removed"
@@ -42,6 +44,18 @@ func (s *State) Journal() []JournalEntry {
 		out = append(out, e)
 		return false
 	})
+	return out
+}
+
+// JournalSince is what the journal keeps of the entries above an index, oldest
+// first. It costs no more than it answers.
+func (s *State) JournalSince(i Index) []JournalEntry {
+	var out []JournalEntry
+	newest := s.journal.Root().ReverseIterator()
+	for _, e, ok := newest.Previous(); ok && e.Index > i; _, e, ok = newest.Previous() {
+		out = append(out, e)
+	}
+	slices.Reverse(out)
 	return out
 }
 

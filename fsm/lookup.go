@@ -42,7 +42,7 @@ func (s *System) divided() bool { return s.Split == Shard || s.Split == ChooseOn
 // gated reports whether a holder with or without the kernel's gate lets go by
 // itself when its lease ends. A hook's effect nobody takes back but the hook.
 func (s *System) gated(gate bool) bool {
-	return gate && s.Guarantee == AtMostOne && s.Action != ActionHooks
+	return gate && s.Guarantee == AtMostOne && s.Action != ActionHooks && (s.IP == nil || !s.IP.NoGate)
 }
 
 func (s *System) recipe() Recipe {

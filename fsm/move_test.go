@@ -42,7 +42,7 @@ func TestMoveKeepsAddresses(t *testing.T) {
 	d := founded(t)
 	d.give("a", ipX)
 	d.give("b", ipX)
-	if e := d.slot(ipX).Outstanding[0]; !slices.Equal(e.Addrs, []string{"198.51.100.1"}) || !e.Gated {
+	if e := d.slot(ipX).Outstanding[0]; !slices.Equal(e.Addrs, []string{"198.51.100.1/24"}) || !e.Gated {
 		t.Fatalf("%+v", e)
 	}
 }

@@ -2,7 +2,10 @@ package fsm
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
+	"strings"
+	"time"
 )
 
 // setSpec tries it on a copy: a refusal may come at the very end.
@@ -39,8 +42,15 @@ func oracleValid(s Spec) bool {
 		if sys.Split == Replicate && sys.Guarantee == AtMostOne {
 			return false
 		}
+		if sys.TakeoverAfter != 0 && (sys.Action == ActionHooks || sys.Guarantee == AtLeastOne) {
+			return false
+		}
 		for i, it := range sys.Items {
+			if (len(it.Addrs) > 0) != (sys.Action == ActionIP) {
+				return false
+			}
 			for _, a := range it.Addrs {
+				a = oracleAddress(a)
 				if slices.Contains(addrs, a) {
 					return false
 				}
@@ -56,6 +66,17 @@ func oracleValid(s Spec) bool {
 	return true
 }
 
+// oracleAddress is the address of "192.0.2.7/24".
+func oracleAddress(a string) string { return netip.MustParsePrefix(a).Addr().String() }
+
+func sameAddress(a string) func(string) bool {
+	return func(b string) bool { return oracleAddress(a) == oracleAddress(b) }
+}
+
+func oracleGates(s System) bool {
+	return s.Guarantee == AtMostOne && s.Action == ActionIP && !s.IP.NoGate
+}
+
 func (o *oracle) respec(spec Spec) {
 	old := o.spec
 	replicas := o.replicas()
@@ -67,9 +88,9 @@ func (o *oracle) respec(spec Spec) {
 		now, nowItem, _ := o.find(k)
 		in := o.hasSlot(k)
 		o.spec = old
-		gated := now.Guarantee == AtMostOne && now.Action != ActionHooks && o.members[s.owner].Gate
+		gated := oracleGates(now) && o.members[s.owner].Gate
 		kind := was.Guarantee != now.Guarantee || was.Action != now.Action || was.Alive != now.Alive || was.Down != now.Down ||
-			!slices.Equal(wasItem.Addrs, nowItem.Addrs)
+			!slices.Equal(wasItem.Addrs, nowItem.Addrs) || s.gated != gated
 		switch {
 		case !in:
 			s.home = ""
@@ -143,7 +164,7 @@ func (o *oracle) clashes() bool {
 			for sysID, sys := range o.spec.Systems {
 				for _, it := range sys.Items {
 					for _, a := range it.Addrs {
-						if slices.Contains(e.Addrs, a) && (k.System != sysID || k.Item != it.ID) {
+						if slices.ContainsFunc(e.Addrs, sameAddress(a)) && (k.System != sysID || k.Item != it.ID) {
 							return true
 						}
 					}
@@ -152,4 +173,26 @@ func (o *oracle) clashes() bool {
 		}
 	}
 	return false
+}
+
+// bet is how long an entry is waited for: LEASES.md's 1.1 x (lifetime + 1.5 s),
+// lifetimes being whole seconds.
+func (o *oracle) bet(k Key, e Entry) time.Duration {
+	sys, s := o.spec.Systems[k.System], o.slots[k]
+	plumbed := sys.Action == ActionIP
+	for _, have := range s.entries {
+		if have.Member == e.Member && have.Epoch == e.Epoch && have.Token == e.Token {
+			plumbed = plumbed && strings.HasPrefix(have.recipe, "ip")
+		}
+	}
+	m := o.members[e.Member]
+	over := !m.Up || (m.Epoch != e.Epoch && m.Settled)
+	if !plumbed || !s.atMostOne || !e.AtMostOne || e.Gated || e.Void || !over || sys.TakeoverAfter < 0 {
+		return 0
+	}
+	lifetime := time.Second
+	for lifetime < o.maxTTL+time.Second {
+		lifetime += time.Second
+	}
+	return max(sys.TakeoverAfter, (lifetime+1500*time.Millisecond)*11/10)
 }

@@ -27,6 +27,8 @@ type oracleSlot struct {
 	gated, atMostOne      bool
 	acquired              Epoch
 	entries               []oracleEntry
+	seen                  *Sighting // of the present token
+	seenBy                MemberID
 }
 
 type oracleEntry struct {
@@ -45,6 +47,9 @@ func (o *oracle) apply(at Index, cmd Command) (bool, int) {
 	for k, s := range o.slots {
 		if s.owner == "" && len(s.entries) == 0 && !o.hasSlot(k) {
 			delete(o.slots, k)
+		}
+		if s.seen != nil && s.seen.Token != s.token {
+			s.seen, s.seenBy = nil, ""
 		}
 	}
 	return applied, dropped
@@ -142,7 +147,7 @@ func (o *oracle) renew(k Key, s *oracleSlot, former Member) {
 
 func (o *oracle) gatedFor(k Key, m Member) bool {
 	sys := o.spec.Systems[k.System]
-	return sys.Guarantee == AtMostOne && sys.Action != ActionHooks && m.Gate
+	return sys.Action != 0 && oracleGates(sys) && m.Gate
 }
 
 func (o *oracle) register(r Register) bool {
@@ -335,6 +340,18 @@ func (o *oracle) report(r Report) bool {
 			}
 			return exact && e.Epoch == r.Epoch
 		})
+	}
+	for _, k := range r.Mended {
+		if newest {
+			delete(o.failures, failureKey(r.Member, k))
+		}
+	}
+	for _, seen := range r.Seen {
+		s, ok := o.slots[seen.Key]
+		sys, _, _ := o.find(seen.Key)
+		if ok && newest && m.Up && s.owner != "" && s.owner != r.Member && s.token == seen.Token && sys.Action == ActionIP {
+			s.seen, s.seenBy = &seen, r.Member
+		}
 	}
 	for _, f := range r.Failed {
 		s, ok := o.slots[f.Key]

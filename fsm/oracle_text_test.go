@@ -16,6 +16,9 @@ func (o *oracle) text() string {
 	for k, s := range o.slots {
 		line := fmt.Sprintf("slot %+v home %s owner %s before %s token %d gated %v most %v acquired %d", k, s.home, s.owner,
 			s.previous, s.token, s.gated, s.atMostOne, s.acquired)
+		if s.seen != nil {
+			line += seenText(s.seenBy, s.seen.OK, s.seen.Answer)
+		}
 		for _, e := range s.entries {
 			line += entryText(e.Entry, e.recipe)
 		}
@@ -39,6 +42,13 @@ func entryText(e Entry, recipe string) string {
 	return fmt.Sprintf("\n  %+v by %s", e, recipe)
 }
 
+func seenText(by MemberID, ok bool, answer string) string {
+	if ok {
+		answer = "well"
+	}
+	return fmt.Sprintf(" seen by %s: %s", by, answer)
+}
+
 func textOf(s *State) string {
 	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", s.Cluster(), s.Spec().Version, s.MaxTTL(), s.Voters().Index)}
 	for id, m := range s.Members() {
@@ -47,6 +57,9 @@ func textOf(s *State) string {
 	for slot := range s.Slots() {
 		line := fmt.Sprintf("slot %+v home %s owner %s before %s token %d gated %v most %v acquired %d", slot.Key, slot.Home, slot.Owner,
 			slot.Previous, slot.Token, slot.Gated, slot.AtMostOne, slot.Acquired)
+		if s := slot.Seen; s != nil {
+			line += seenText(s.By, s.OK, s.Answer)
+		}
 		for _, e := range slot.Outstanding {
 			recipe := oracleRecipe(s.Spec().Systems[slot.System])
 			if r := e.Recipe; r != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +122,14 @@ func (w *world) report() Command {
 		case w.chance(15):
 			r.Failed = append(r.Failed, Failure{Key: slot.Key, Token: near(w, slot.Token), Err: "exit status 1"})
 		}
+		if w.chance(15) {
+			r.Mended = append(r.Mended, slot.Key)
+		}
+		if w.chance(25) {
+			seen := Sighting{Key: slot.Key, Token: near(w, slot.Token), OK: w.chance(50)}
+			seen.Answer = draw(w, []string{"", "another"})
+			r.Seen = append(r.Seen, seen)
+		}
 	}
 	return r
 }
@@ -188,7 +197,7 @@ func (w *world) system(s *System) {
 		s.Guarantee = draw(w, []Guarantee{AtLeastOne, AtMostOne})
 	}
 	if w.chance(15) {
-		s.Action = draw(w, []Action{ActionHooks, actionGated})
+		draw(w, []func(*System){hooked, plumbed})(s)
 	}
 	if w.chance(15) {
 		s.Down = draw(w, []string{"down", "other"})
@@ -197,9 +206,15 @@ func (w *world) system(s *System) {
 		s.Config = draw(w, [][]byte{nil, []byte("{}")})
 	}
 	s.Items = slices.DeleteFunc(s.Items, func(Item) bool { return w.chance(15) })
+	if w.chance(3) || s.IP != nil && s.Guarantee == AtMostOne && w.chance(20) {
+		s.TakeoverAfter = draw(w, []time.Duration{time.Minute, time.Second, NeverTakeOver})
+	}
+	if s.IP != nil {
+		s.IP = &IP{NoGate: w.chance(25)}
+	}
 	for i := range s.Items {
-		if w.chance(20) {
-			s.Items[i].Addrs = draw(w, [][]string{nil, {"198.51.100.1"}, {"198.51.100.2"}, {"198.51.100.3", "198.51.100.4"}})
+		if s.IP != nil && w.chance(20) || w.chance(2) {
+			s.Items[i].Addrs = draw(w, [][]string{nil, {"198.51.100.1/32"}, {"198.51.100.2/24"}, {"198.51.100.3/32", "198.51.100.4/32"}, {"198.51.100.1/24"}})
 		}
 	}
 }
@@ -276,8 +291,36 @@ func (w *world) step(o *oracle) Command {
 	if err := Check(next); err != nil {
 		w.Fatalf("after %T %+v\nto\n%s\n\nis\n%s\n\n%v", cmds[0], cmds, textOf(w.d.s), textOf(next), err)
 	}
+	w.slices(o, next)
 	w.d.s = next
 	return Batch{Commands: [][]byte{raw}}
+}
+
+// slices compares what each member is to wait for, and what failed there, with
+// what the oracle says.
+func (w *world) slices(o *oracle, s *State) {
+	for id, m := range s.Members() {
+		got := s.Slice(id, m.Epoch, m.Host.Machine, w.d.at)
+		for _, job := range got.Want {
+			for _, b := range job.Blocked {
+				if want := o.bet(job.Key, b.Entry); b.After != want {
+					w.Fatalf("%s waits %v for %+v in %v, the oracle says %v, at\n%s", id, b.After, b.Entry, job.Key, want, textOf(s))
+				}
+			}
+		}
+		failed := 0
+		for fk, f := range o.failures {
+			if strings.HasPrefix(fk, string(id)+" ") {
+				failed++
+				if !slices.ContainsFunc(got.Failed, func(j Job) bool { return j.Key == f.Key && j.Token == f.Token && j.Failed }) {
+					w.Fatalf("the slice of %s lacks the failure %+v", id, f)
+				}
+			}
+		}
+		if failed != len(got.Failed) {
+			w.Fatalf("%d failures in the slice of %s, %d are remembered", len(got.Failed), id, failed)
+		}
+	}
 }
 
 // Random commands against the oracle. After each: the invariants hold, and a

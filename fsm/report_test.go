@@ -194,3 +194,118 @@ func TestAcquiringForgetsTheFailure(t *testing.T) {
 		t.Fatal("forgotten by the move")
 	}
 }
+
+func TestReportMended(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		edit func(d *driver, r *Report)
+		want bool // forgotten
+	}{
+		{"its own", nil, true},
+		{"after the item moved away", func(d *driver, _ *Report) { d.give("b", oneX) }, true},
+		{"another slot", func(_ *driver, r *Report) { r.Mended[0] = oneY }, false},
+		{"another member's", func(d *driver, r *Report) { r.Member, r.Epoch = "b", d.epoch("b") }, false},
+		{"an older epoch", func(d *driver, _ *Report) { d.must(d.registration("a")) }, false},
+		{"failed in the same breath", func(_ *driver, r *Report) {
+			r.Failed = []Failure{{Key: oneX, Token: 5, Err: "exit status 1"}}
+		}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := founded(t)
+			f := Failure{Key: oneX, Token: d.give("a", oneX), Err: "exit status 1"}
+			d.must(Report{Member: "a", Epoch: d.epoch("a"), Failed: []Failure{f}})
+			r := Report{Member: "a", Epoch: d.epoch("a"), Mended: []Key{oneX}}
+			if tc.edit != nil {
+				tc.edit(d, &r)
+			}
+			d.must(r)
+			if _, still := d.s.FailureOf("a", oneX); still == tc.want {
+				t.Fatalf("remembered: %v", still)
+			}
+			told := d.s.Journal()
+			if last := told[len(told)-1]; tc.want && (last.Kind != KindMended || last.Member != "a" || last.Key != oneX) {
+				t.Fatalf("%+v", last)
+			}
+		})
+	}
+}
+
+func TestReportSeen(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		edit func(d *driver, r *Report)
+		want string
+	}{
+		{"the owner answers", nil, "b well"},
+		{"another answers", func(_ *driver, r *Report) { r.Seen[0].OK, r.Seen[0].Answer = false, "a printer" }, "b a printer"},
+		{"nobody answers", func(_ *driver, r *Report) { r.Seen[0].OK = false }, "b "},
+		{"well, and somebody all the same", func(_ *driver, r *Report) { r.Seen[0].Answer = "a printer" }, "b well"},
+		{"under another token", func(_ *driver, r *Report) { r.Seen[0].Token-- }, ""},
+		{"by the owner", func(d *driver, r *Report) { r.Member, r.Epoch = "a", d.epoch("a") }, ""},
+		{"by an older epoch", func(d *driver, _ *Report) { d.must(d.registration("b")) }, ""},
+		{"by one who is down", func(d *driver, _ *Report) { d.down("b") }, ""},
+		{"of a hook's item", func(d *driver, r *Report) { r.Seen[0].Key, r.Seen[0].Token = oneX, d.slot(oneX).Token }, ""},
+		{"of no slot", func(_ *driver, r *Report) { r.Seen[0].Item = "z" }, ""},
+		{"of nobody's", func(d *driver, r *Report) { d.give("", ipX); r.Seen[0].Token = d.slot(ipX).Token }, ""},
+		{"of nothing", func(_ *driver, r *Report) { r.Seen[0].Key, r.Seen[0].Token = Key{System: "ip", Item: "y"}, 0 }, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := founded(t)
+			d.give("a", ipX, oneX)
+			r := Report{Member: "b", Epoch: d.epoch("b"), Seen: []Sighting{{Key: ipX, Token: d.slot(ipX).Token, OK: true}}}
+			if tc.edit != nil {
+				tc.edit(d, &r)
+			}
+			d.must(r)
+			got := ""
+			for slot := range d.s.Slots() {
+				if s := slot.Seen; s != nil {
+					got += string(s.By) + " " + s.Answer
+					if s.OK {
+						got += "well"
+					}
+				}
+			}
+			if got != tc.want {
+				t.Fatalf("seen %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// What was seen is of one owner's token; the journal tells of it once, not for
+// each witness.
+func TestSeenGoesWithItsToken(t *testing.T) {
+	d := founded(t)
+	d.give("a", ipX)
+	see := func(by MemberID, ok bool) {
+		t.Helper()
+		d.must(Report{Member: by, Epoch: d.epoch(by), Seen: []Sighting{{Key: ipX, Token: d.slot(ipX).Token, OK: ok}}})
+	}
+	told := func() (n int) {
+		for _, e := range d.s.Journal() {
+			if e.Kind == KindSeen {
+				n++
+			}
+		}
+		return n
+	}
+	see("b", true)
+	see("b", true)
+	see("c", true)
+	if s := d.slot(ipX).Seen; s == nil || s.By != "c" || told() != 1 {
+		t.Fatalf("%+v, told %d times", s, told())
+	}
+	see("b", false)
+	if d.slot(ipX).Seen.OK || told() != 2 {
+		t.Fatalf("%+v, told %d times", d.slot(ipX).Seen, told())
+	}
+	d.acquire(ipX) // keeps it
+	if d.slot(ipX).Seen == nil {
+		t.Fatal("forgotten")
+	}
+	d.give("c", ipX)
+	if s := d.slot(ipX).Seen; s != nil {
+		t.Fatalf("%+v of another owner", s)
+	}
+}

@@ -45,7 +45,7 @@ func TestRulesLeftOut(t *testing.T) {
 		{"fresh token: a holder from at-least-one times is unknown", RuleFreshToken, func(t *testing.T, r Rule) bool {
 			d := foundedWithout(t, r)
 			old := d.give("a", leastX)
-			d.must(d.respec(on("least", func(s *System) { s.Guarantee, s.Action = AtMostOne, actionGated })))
+			d.must(d.respec(on("least", func(s *System) { s.Guarantee = AtMostOne; plumbed(s) })))
 			d.down("a", d.move(leastX, "b")) // gated by now, or so it seems
 			return d.slot(leastX).Token == old || !blocks(d, leastX, "b")
 		}},

@@ -10,6 +10,9 @@ type Slice struct {
 	// Owe are entries of this machine: let go of each and report it, unless the
 	// same slot is wanted under a newer token: then report it once that is held.
 	Owe []Owed
+	// Failed are the slots of which the log remembers a failure of this member,
+	// held here or not, by key: those that have ceased to be may be reported mended.
+	Failed []Job
 }
 
 // Job is one slot with all that an action needs to make it true.
@@ -27,13 +30,23 @@ type Job struct {
 	Reported                  bool // the log already shows it acquired in Slice.Epoch under Token
 	Failed                    bool // the log already remembers its failure here under Token
 	Addrs                     []string
+	Interface                 string // of the item; "": as IP says
+	IP                        *IP    // of ActionIP, else nil
 	Action                    Action
 	Alive, Down               string
 	Config                    []byte
 	StartTimeout, StopTimeout time.Duration
 	Previous                  MemberID
 	Reason                    string
-	Blocked                   []Entry // at-most-one: wait until these are gone
+	Blocked                   []Blocker // at-most-one: wait until these are gone
+}
+
+// Blocker is an entry that an at-most-one job waits for.
+type Blocker struct {
+	Entry
+	// After > 0: the entry's epoch is called down, and the job waits for it no
+	// longer than this, counted from when this process first read so (L9, bets).
+	After time.Duration
 }
 
 // Owed is an entry of this machine with what is needed to let go of it.

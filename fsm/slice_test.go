@@ -32,11 +32,17 @@ func short(s Slice) string {
 		}
 		for _, b := range j.Blocked {
 			w += fmt.Sprintf("+blocked by %s", b.Member)
+			if b.After > 0 {
+				w += fmt.Sprintf(" for %v", b.After)
+			}
 		}
 		out = append(out, w)
 	}
 	for _, o := range s.Owe {
 		out = append(out, fmt.Sprintf("owe %s/%s", o.Job.System, o.Job.Item))
+	}
+	for _, f := range s.Failed {
+		out = append(out, fmt.Sprintf("failed %s/%s at %d", f.System, f.Item, f.Token))
 	}
 	return strings.Join(out, ", ")
 }
@@ -61,14 +67,14 @@ func TestSlice(t *testing.T) {
 			giveAll(d)
 			d.must(Report{Member: "a", Epoch: d.epoch("a"), Failed: []Failure{{Key: oneX, Token: d.slot(oneX).Token, Err: "x"}}})
 			return d.sliceOf("a")
-		}, "all/x, ip/x, least/x, one/x+failed"},
+		}, "all/x, ip/x, least/x, one/x+failed, failed one/x at 5"},
 		{"failed under another token", func(d *driver) string {
 			giveAll(d)
 			d.must(Report{Member: "a", Epoch: d.epoch("a"), Failed: []Failure{{Key: leastX, Token: d.slot(leastX).Token, Err: "x"}}})
 			d.give("b", leastX)
 			d.give("a", leastX)
 			return d.sliceOf("a")
-		}, "all/x, ip/x, least/x, one/x, owe least/x"},
+		}, "all/x, ip/x, least/x, one/x, owe least/x, failed least/x at 5"},
 		{"down", func(d *driver) string { giveAll(d); d.down("a"); return d.sliceOf("a") }, "all/x, ip/x+barred, least/x, one/x+barred"},
 		{"an older epoch", func(d *driver) string {
 			giveAll(d)
@@ -173,7 +179,7 @@ func TestSliceJobs(t *testing.T) {
 	ipY := Key{System: "ip", Item: "y"}
 	d.give("a", ipY)
 	token := d.give("a", ipX, oneX)
-	if got := d.s.Job(d.slot(ipY)).Addrs; !slices.Equal(got, []string{"198.51.100.2"}) {
+	if got := d.s.Job(d.slot(ipY)).Addrs; !slices.Equal(got, []string{"198.51.100.2/32"}) {
 		t.Fatalf("%q", got)
 	}
 	s := d.s.Slice("a", d.epoch("a"), "machine-a", d.at)
@@ -203,7 +209,7 @@ func TestSliceJobs(t *testing.T) {
 	}
 	owe := d.s.Slice("b", d.epoch("b"), "machine-b", d.at).Owe
 	if len(owe) != 2 || owe[0].Token != token-2 || owe[0].Job.Token != token-2 || !owe[0].Job.Gated ||
-		!slices.Equal(owe[0].Job.Addrs, []string{"198.51.100.1"}) {
+		!slices.Equal(owe[0].Job.Addrs, []string{"198.51.100.1/24"}) {
 		t.Fatalf("%+v", owe)
 	}
 }

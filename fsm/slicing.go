@@ -42,6 +42,7 @@ func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
 		return false
 	})
 	p.replicated(&out)
+	p.failed(me, &out)
 	return out
 }
 
@@ -99,11 +100,12 @@ func (p *slicer) mine(e Entry) bool {
 func (p *slicer) owns(slot *Slot) bool { return slot.Owner == p.member && p.here }
 
 // blocked is whom an at-most-one item waits for.
-func (p *slicer) blocked(slot *Slot) []Entry {
-	var out []Entry
+func (p *slicer) blocked(slot *Slot) []Blocker {
+	var out []Blocker
 	for _, e := range slot.Outstanding {
 		if !e.Void && !p.mine(e) {
-			out = append(out, e)
+			p.enter(slot)
+			out = append(out, Blocker{Entry: e, After: p.state.bet(&p.sys, slot, &e)})
 		}
 	}
 	return out
@@ -139,7 +141,7 @@ func (p *slicer) job(slot *Slot) Job {
 	}
 	job := p.sys.job(slot)
 	if len(p.items) > 0 && p.items[0].ID == slot.Item {
-		job.Addrs = p.items[0].Addrs
+		job.Addrs, job.Interface = p.items[0].Addrs, p.items[0].Interface
 	}
 	return job
 }
@@ -151,6 +153,12 @@ func (p *slicer) owed(slot *Slot, e Entry) Owed {
 	job.Token, job.AtMostOne, job.Gated, job.Addrs = e.Token, e.AtMostOne, e.Gated, e.Addrs
 	if r := e.Recipe; r != nil {
 		job.Action, job.Alive, job.Down, job.Config, job.StopTimeout = r.Action, "", r.Down, r.Config, r.StopTimeout
+		switch {
+		case r.Action != ActionIP:
+			job.IP = nil
+		case job.IP == nil:
+			job.IP = bareIP
+		}
 	}
 	return Owed{Entry: e, Job: job}
 }
@@ -178,11 +186,26 @@ func (p *slicer) replicated(out *Slice) {
 		}
 		for _, item := range sys.Items {
 			job := sys.job(&Slot{Key: Key{System: id, Item: item.ID}, Reason: "replicated"})
-			job.Addrs = item.Addrs
+			job.Addrs, job.Interface = item.Addrs, item.Interface
 			out.Want = append(out.Want, job)
 		}
 	}
 	slices.SortFunc(out.Want, func(a, b Job) int { return a.Compare(b.Key) })
+}
+
+// failed adds what the log remembers as failed, to the process whose word on it
+// counts: that of the newest epoch.
+func (p *slicer) failed(me Member, out *Slice) {
+	if p.state.failures.Len() == 0 || p.epoch == 0 || p.epoch != me.Epoch || !p.here {
+		return
+	}
+	p.state.failures.Root().WalkPrefix(appendPart(nil, string(p.member)), func(_ []byte, f Failure) bool {
+		slot, _ := p.state.Slot(f.Key)
+		job := p.state.Job(slot)
+		job.Token, job.Failed = f.Token, true
+		out.Failed = append(out.Failed, job)
+		return false
+	})
 }
 
 // Job is a slot with what the Spec says of how to make it true for its owner.
@@ -190,7 +213,7 @@ func (s *State) Job(slot Slot) Job {
 	sys := s.spec.Systems[slot.System]
 	job := sys.job(&slot)
 	if item, ok := sys.find(slot.Item); ok {
-		job.Addrs = item.Addrs
+		job.Addrs, job.Interface = item.Addrs, item.Interface
 	}
 	return job
 }
@@ -198,7 +221,7 @@ func (s *State) Job(slot Slot) Job {
 func (s *System) job(slot *Slot) Job {
 	return Job{
 		Key: slot.Key, Token: slot.Token, AtMostOne: slot.AtMostOne, Gated: slot.Gated,
-		Action: s.Action, Alive: s.Alive, Down: s.Down, Config: s.Config,
+		Action: s.Action, IP: s.IP, Alive: s.Alive, Down: s.Down, Config: s.Config,
 		StartTimeout: s.StartTimeout, StopTimeout: s.StopTimeout,
 		Previous: slot.Previous, Reason: slot.Reason,
 	}
@@ -219,7 +242,7 @@ func (s *State) Rest(m MemberID) []Job {
 				continue
 			}
 			job := sys.job(&Slot{Key: k, AtMostOne: sys.Guarantee == AtMostOne, Reason: "not assigned here at start"})
-			job.Addrs = item.Addrs
+			job.Addrs, job.Interface = item.Addrs, item.Interface
 			out = append(out, job)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -29,6 +30,7 @@ func rich(t testing.TB) *State {
 	g := d.bye("c", oneX)
 	d.must(Down{Member: "c", Epoch: d.epoch("c"), Goodbye: &g, Evidence: []Vote{{Voter: "b/1", Silent: 350}}})
 	d.must(d.moved("b"))
+	d.must(Report{Member: "a", Epoch: d.epoch("a"), Seen: []Sighting{{Key: ipX, Token: d.slot(ipX).Token, Answer: "0e:00:00:00:00:01 answers"}}})
 	return d.s
 }
 
@@ -70,7 +72,7 @@ func TestGoldenSnapshot(t *testing.T) {
 	if fmt.Sprintf("%+v", got.Journal()) != fmt.Sprintf("%+v", s.Journal()) {
 		t.Error("the journals differ")
 	}
-	if fmt.Sprintf("%+v", *got.Spec()) != fmt.Sprintf("%+v", *s.Spec()) || got.Cluster() != s.Cluster() ||
+	if !reflect.DeepEqual(got.Spec(), s.Spec()) || got.Cluster() != s.Cluster() ||
 		got.MaxTTL() != s.MaxTTL() || fmt.Sprint(got.Voters()) != fmt.Sprint(s.Voters()) {
 		t.Error("the headers differ")
 	}
@@ -78,9 +80,12 @@ func TestGoldenSnapshot(t *testing.T) {
 
 // entries is a slot in words, its recipes spelled out.
 func entries(s Slot) string {
-	set := s.Outstanding
-	s.Outstanding = nil
+	set, seen := s.Outstanding, s.Seen
+	s.Outstanding, s.Seen = nil, nil
 	out := fmt.Sprintf("%+v", s)
+	if seen != nil {
+		out += fmt.Sprintf(" seen %+v", *seen)
+	}
 	for _, e := range set {
 		if r := e.Recipe; r != nil {
 			out += fmt.Sprintf(" by %+v", *r)

@@ -77,14 +77,19 @@ type Action uint8
 // The actions; the zero value is invalid.
 const (
 	ActionHooks Action = iota + 1 // Alive and Down are started
+	ActionIP                      // flip itself plumbs the items' addresses
 )
 
 // String is the word the configuration file uses.
 func (a Action) String() string {
-	if a == ActionHooks {
+	switch a {
+	case ActionHooks:
 		return "hooks"
+	case ActionIP:
+		return "ip"
+	default:
+		return "unknown"
 	}
-	return "unknown"
 }
 
 // Spec is the cluster's configuration as agreed. A Spec in a State is never
@@ -132,14 +137,63 @@ type System struct {
 	StartTimeout, StopTimeout time.Duration
 	Delay                     time.Duration // how long a change that is no Down may wait
 	CleanOnStart              bool          // `down` once at start for all that is not assigned here
+	IP                        *IP           `codec:",omitempty"` // of ActionIP, else nil; shared: nobody may change one
+	// TakeoverAfter is how long a new owner waits for an ungated address of a
+	// member that was called down (L9, bets on time): 0 is the smallest safe time,
+	// NeverTakeOver until that member returns.
+	TakeoverAfter time.Duration `codec:",omitempty"`
 	// Rehome: the newest change of the system was one of who serves it, or of how
 	// it is divided, so homes may be balanced anew; after a change of its items
 	// alone they may not. Apply sets it, whatever the command says.
 	Rehome bool `codec:",omitempty"`
 }
 
+// NeverTakeOver is the TakeoverAfter of a system that makes no bet on time.
+const NeverTakeOver time.Duration = -1
+
 // Item is one piece of a system's data.
 type Item struct {
-	ID    ItemID
-	Addrs []string // addresses that move together; empty for plain data
+	ID ItemID
+	// Addrs move together; empty for plain data. Each is "ADDRESS/BITS" with the
+	// host's own address, as netip.Prefix writes it.
+	Addrs     []string
+	Interface string `codec:",omitempty"` // where they are plumbed; "": as the system's IP says
+}
+
+// IP is how the addresses of a system are plumbed, watched and announced.
+type IP struct {
+	Interface string   `codec:",omitempty"` // "": the one in whose subnet the address is
+	NoGate    bool     `codec:",omitempty"` // at-most-one without the kernel gate: takeovers wait
+	NoProbe   bool     `codec:",omitempty"` // nobody is asked before an address is plumbed
+	Track     []Track  `codec:",omitempty"` // all must stand, or nothing of the system is held here
+	Notify    []Notify `codec:",omitempty"` // who is told by unicast, besides the announcements
+}
+
+// Track is one thing that must stand on a member that holds a system's items;
+// exactly one field is set.
+type Track struct {
+	Interface string `codec:",omitempty"` // must be up and have carrier
+	Route     string `codec:",omitempty"` // a prefix; the main table must have this route or one to it
+}
+
+// Notify is one set of hosts that are told of a takeover.
+type Notify struct {
+	// ARPCache: every neighbour that any member of the cluster knows.
+	ARPCache bool `codec:",omitempty"`
+	// Hosts is an address, or a prefix for all of its addresses.
+	Hosts     string `codec:",omitempty"`
+	Interface string `codec:",omitempty"` // only by this one; "": whichever reaches them
+}
+
+// AddressLifetime is for how long the kernel keeps an ungated at-most-one
+// address that nobody refreshes: the lease rounded up to seconds, which is the
+// kernel's unit, plus one second.
+func AddressLifetime(ttl time.Duration) time.Duration {
+	return (ttl + time.Second - 1).Truncate(time.Second) + time.Second
+}
+
+// SafeTakeover is the smallest TakeoverAfter that is safe with clocks that
+// differ by 10 %: the kernel removes an address up to 1.5 s after its time.
+func SafeTakeover(ttl time.Duration) time.Duration {
+	return (AddressLifetime(ttl) + 1500*time.Millisecond) * 11 / 10
 }

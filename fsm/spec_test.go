@@ -7,6 +7,14 @@ import (
 	"time"
 )
 
+func address(a string) func(*SetSpec) {
+	return func(s *SetSpec) { on("ip", only(Item{ID: "x", Addrs: []string{a}}))(&s.Spec) }
+}
+
+func ipWith(ip IP) func(*SetSpec) {
+	return func(s *SetSpec) { on("ip", func(s *System) { s.IP = &ip })(&s.Spec) }
+}
+
 func TestSetSpecRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -26,14 +34,39 @@ func TestSetSpecRefuses(t *testing.T) {
 		{"no action", func(s *SetSpec) { on("one", func(s *System) { s.Action = 0 })(&s.Spec) }, "no action"},
 		{"at-most-one on every member", func(s *SetSpec) { on("one", func(s *System) { s.Split = Replicate })(&s.Spec) }, "cannot be promised"},
 		{"one address for two items", func(s *SetSpec) {
-			on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.1"}}, Item{ID: "y", Addrs: []string{"198.51.100.1"}}))(&s.Spec)
+			on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.1/24"}}, Item{ID: "y", Addrs: []string{"198.51.100.1/32"}}))(&s.Spec)
 		}, "more than one item"},
 		{"one address twice", func(s *SetSpec) {
-			on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.1", "198.51.100.1"}}))(&s.Spec)
+			on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.1/24", "198.51.100.1/24"}}))(&s.Spec)
 		}, "more than one item"},
 		{"one address in two systems", func(s *SetSpec) {
-			on("least", only(Item{ID: "x", Addrs: []string{"198.51.100.2"}}))(&s.Spec)
+			on("least", func(s *System) { plumbed(s); s.Items[0].Addrs = []string{"198.51.100.2/24"} })(&s.Spec)
 		}, "more than one item"},
+		{"an unknown action", func(s *SetSpec) { on("one", func(s *System) { s.Action = 3 })(&s.Spec) }, "action is unknown"},
+		{"addresses and no word on how", func(s *SetSpec) { on("ip", func(s *System) { s.IP = nil })(&s.Spec) }, "of a system with action ip"},
+		{"hooks with a word on addresses", func(s *SetSpec) { on("one", func(s *System) { s.IP = &IP{} })(&s.Spec) }, "of a system with action ip"},
+		{"hooks with addresses", func(s *SetSpec) { on("one", only(Item{ID: "x", Addrs: []string{"10.0.0.1/32"}}))(&s.Spec) }, "hooks plumb none"},
+		{"hooks with an interface", func(s *SetSpec) { on("one", only(Item{ID: "x", Interface: "eth0"}))(&s.Spec) }, "hooks plumb none"},
+		{"no address", func(s *SetSpec) { on("ip", only(Item{ID: "x"}))(&s.Spec) }, "has no address"},
+		{"no bits", address("10.0.0.1"), "no address with its bits"},
+		{"no bits at all", address("10.0.0.1/0"), "no address with its bits"},
+		{"too many bits", address("10.0.0.1/33"), "no address with its bits"},
+		{"a name", address("web/24"), "no address with its bits"},
+		{"nothing", address(""), "no address with its bits"},
+		{"another way to write it", address("2001:DB8::1/64"), "no address with its bits"},
+		{"a mapped address", address("::ffff:10.0.0.1/128"), "no address with its bits"},
+		{"a zone", address("fe80::1%eth0/64"), "no address with its bits"},
+		{"a takeover time for hooks", func(s *SetSpec) { on("one", func(s *System) { s.TakeoverAfter = time.Minute })(&s.Spec) }, "only an at-most-one system of addresses"},
+		{"a takeover time at-least-one", func(s *SetSpec) {
+			on("ip", func(s *System) { s.Guarantee, s.TakeoverAfter = AtLeastOne, time.Minute })(&s.Spec)
+		}, "only an at-most-one system of addresses"},
+		{"a takeover time in the past", func(s *SetSpec) { on("ip", func(s *System) { s.TakeoverAfter = -2 })(&s.Spec) }, "negative"},
+		{"nothing is tracked", ipWith(IP{Track: []Track{{}}}), "an interface or a route"},
+		{"both are tracked", ipWith(IP{Track: []Track{{Interface: "eth0", Route: "0.0.0.0/0"}}}), "an interface or a route"},
+		{"a route that is none", ipWith(IP{Track: []Track{{Route: "10.0.0.1/24"}}}), "is no route"},
+		{"nobody is told", ipWith(IP{Notify: []Notify{{Interface: "eth0"}}}), "the ARP cache or hosts"},
+		{"both are told", ipWith(IP{Notify: []Notify{{ARPCache: true, Hosts: "10.0.0.1"}}}), "the ARP cache or hosts"},
+		{"a host that is none", ipWith(IP{Notify: []Notify{{Hosts: "web"}}}), "neither an address nor a prefix"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := founded(t)
@@ -112,16 +145,20 @@ func TestKindChange(t *testing.T) {
 	}{
 		{"guarantee to at-least-one", oneX, on("one", func(s *System) { s.Guarantee = AtLeastOne }), "the guarantee changed to at-least-one", ""},
 		{"guarantee to at-most-one", leastX, on("least", func(s *System) { s.Guarantee = AtMostOne }), "the guarantee changed to at-most-one", "+least"},
-		{"gated to hooks", ipX, on("ip", func(s *System) { s.Action = ActionHooks }), "the action changed to hooks", "+gated"},
-		{"hooks to gated", oneX, on("one", func(s *System) { s.Action = actionGated }), "the action changed to unknown", ""},
+		{"gated to hooks", ipX, on("ip", hooked), "the action changed to hooks", "+gated"},
+		{"hooks to gated", oneX, on("one", plumbed), "the action changed to ip", ""},
+		{"the gate goes", ipX, on("ip", func(s *System) { s.IP = &IP{NoGate: true} }), "the kernel gate was turned off", "+gated"},
+		{"how they are plumbed", ipX, on("ip", func(s *System) { s.IP = &IP{Interface: "eth1", NoProbe: true}; s.TakeoverAfter = time.Minute }), "", ""},
+		{"the interface of an item", ipX, on("ip", func(s *System) { s.Items[0].Interface = "eth1" }), "", ""},
 		{"alive", oneX, on("one", func(s *System) { s.Alive = "other" }), "the hooks changed", ""},
 		{"down", oneX, on("one", func(s *System) { s.Down = "other" }), "the hooks changed", ""},
-		{"addresses", ipX, on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.9"}}, Item{ID: "y"})), "the addresses changed", "+gated"},
+		{"addresses", ipX, on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.9/32"}})), "the addresses changed", "+gated"},
+		{"the bits of an address", ipX, on("ip", func(s *System) { s.Items[0].Addrs = []string{"198.51.100.1/25"} }), "the addresses changed", "+gated"},
 		{"config", oneX, on("one", func(s *System) { s.Config = []byte("{}") }), "", ""},
 		{"timeouts", oneX, on("one", func(s *System) { s.StopTimeout = time.Minute }), "", ""},
 		{"shard to choose_one", oneX, on("one", func(s *System) { s.Split = ChooseOne }), "", ""},
 		{"another system", oneX, on("least", func(s *System) { s.Guarantee = AtMostOne }), "", ""},
-		{"another item", ipX, on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.1"}}, Item{ID: "y"})), "", ""},
+		{"another item", ipX, on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.1/24"}}, Item{ID: "y", Addrs: []string{"198.51.100.7/32"}})), "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := founded(t)
@@ -209,9 +246,9 @@ func TestSlotsOfRemovedItemsDisappear(t *testing.T) {
 func TestAddressesOfEntries(t *testing.T) {
 	d := founded(t)
 	d.give("a", ipX)
-	moveAddr := d.respec(on("ip", only(Item{ID: "x"}, Item{ID: "y", Addrs: []string{"198.51.100.1"}})))
-	d.refuses(moveAddr, "a may still hold it for ip/x")
-	d.must(d.respec(on("ip", only(Item{ID: "x"}, Item{ID: "y"}))))
+	moveAddr := d.respec(on("ip", only(Item{ID: "x", Addrs: []string{"198.51.100.9/32"}}, Item{ID: "y", Addrs: []string{"198.51.100.1/30"}})))
+	d.refuses(moveAddr, "address 198.51.100.1 of ip/y: a may still hold it for ip/x")
+	d.must(d.respec(on("ip", only(Item{ID: "y", Addrs: []string{"198.51.100.2/24"}}))))
 	moveAddr.Was = d.s.Spec().Version
 	d.refuses(moveAddr, "a may still hold it for ip/x")
 	d.must(Force{Claims: []Claim{d.claim("a", ipX)}})

@@ -97,6 +97,16 @@ type Slot struct {
 	Gated, AtMostOne bool
 	Acquired         Epoch   // in which the owner said so for Token; 0: not yet
 	Outstanding      []Entry // never contains Owner at Token
+	Seen             *Seen   `codec:",omitempty"` // nil: nobody has looked yet
+}
+
+// Seen is the newest Sighting of a slot. It counts only while its Token is the
+// slot's.
+type Seen struct {
+	By     MemberID
+	Token  Token
+	OK     bool
+	Answer string `codec:",omitempty"`
 }
 
 // Member is what the log knows of one member's newest epoch.

@@ -18,7 +18,7 @@ func (s *Spec) invalid() string {
 		}
 		for _, item := range sys.Items {
 			for _, a := range item.Addrs {
-				if seen[a] {
+				if a = addressOf(a); seen[a] {
 					return fmt.Sprintf("address %s belongs to more than one item, or to one twice", a)
 				}
 				seen[a] = true
@@ -39,10 +39,11 @@ func (s *System) invalid() string {
 		return "its type is unknown"
 	case s.Guarantee != AtLeastOne && s.Guarantee != AtMostOne:
 		return "its guarantee is unknown"
-	case s.Action == 0:
-		return "it has no action"
 	case s.Split == Replicate && s.Guarantee == AtMostOne:
 		return "every member holds a replicated item: at-most-one cannot be promised"
+	}
+	if why := s.invalidAction(); why != "" {
+		return why
 	}
 	for i, item := range s.Items {
 		switch {
@@ -53,17 +54,20 @@ func (s *System) invalid() string {
 		case i > 0 && s.Items[i-1].ID > item.ID:
 			return fmt.Sprintf("item %q is out of order", item.ID)
 		}
+		if why := s.invalidAddrs(item); why != "" {
+			return why
+		}
 	}
 	return ""
 }
 
-// addresses is whose each address is.
+// addresses is whose each address is, whatever its bits.
 func (s *Spec) addresses() map[string]Key {
 	out := make(map[string]Key)
 	for id, sys := range s.Systems {
 		for _, item := range sys.Items {
 			for _, a := range item.Addrs {
-				out[a] = Key{System: id, Item: item.ID}
+				out[addressOf(a)] = Key{System: id, Item: item.ID}
 			}
 		}
 	}
@@ -81,8 +85,8 @@ func (c *change) clash() string {
 	c.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
 		for _, e := range slot.Outstanding {
 			for _, a := range e.Addrs {
-				if k, ok := mine[a]; ok && (k.System != slot.System || k.Item != slot.Item) {
-					why = fmt.Sprintf("address %s of %s/%s: %s may still hold it for %s/%s", a, k.System, k.Item, e.Member, slot.System, slot.Item)
+				if k, ok := mine[addressOf(a)]; ok && (k.System != slot.System || k.Item != slot.Item) {
+					why = fmt.Sprintf("address %s of %s/%s: %s may still hold it for %s/%s", addressOf(a), k.System, k.Item, e.Member, slot.System, slot.Item)
 					return true
 				}
 			}

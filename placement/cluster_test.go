@@ -68,6 +68,17 @@ func (c *cluster) system(name string, split fsm.Split, guarantee fsm.Guarantee, 
 	c.spec.Systems[s.Name] = s
 }
 
+// addresses is a system whose items are addresses.
+func (c *cluster) addresses(name string, split fsm.Split, guarantee fsm.Guarantee, items ...string) {
+	c.system(name, split, guarantee, items...)
+	s := c.spec.Systems[fsm.SystemID(name)]
+	s.Action, s.Alive, s.Down, s.IP = fsm.ActionIP, "", "", &fsm.IP{}
+	for i := range s.Items {
+		s.Items[i].Addrs = []string{string(s.Items[i].ID) + "/32"}
+	}
+	c.spec.Systems[s.Name] = s
+}
+
 // commit makes the spec the State's.
 func (c *cluster) commit() {
 	c.t.Helper()
@@ -131,6 +142,15 @@ func (c *cluster) fail(name string, key fsm.Key, text string) {
 	})
 	if _, ok := c.state.FailureOf(fsm.MemberID(name), key); !ok {
 		c.t.Fatalf("the failure of %s for %v was not remembered", name, key)
+	}
+}
+
+// mend says that a failure is none any more.
+func (c *cluster) mend(name string, key fsm.Key) {
+	c.t.Helper()
+	c.apply(fsm.Report{Member: fsm.MemberID(name), Epoch: c.epoch(name), Mended: []fsm.Key{key}})
+	if f, still := c.state.FailureOf(fsm.MemberID(name), key); still {
+		c.t.Fatalf("the failure of %s for %v is remembered still: %+v", name, key, f)
 	}
 }
 

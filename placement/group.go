@@ -81,7 +81,7 @@ func (g *group) key(i int) fsm.Key { return fsm.Key{System: g.sys.Name, Item: g.
 // lower one only when nobody is fit.
 const (
 	useless = iota // down, leaving, or not serving the system
-	flawed         // usable, but its hook has failed for this item
+	flawed         // usable, but what it takes has failed here for this item
 	fit
 	// ready is fit and able to act at once: an unsettled member would hold an
 	// at-most-one item back for its slack (LEASES.md, L6).
@@ -158,7 +158,7 @@ func (g *group) owner(i int) fsm.MemberID {
 	return slot.Owner
 }
 
-// maxReason keeps what a hook said from filling the log.
+// maxReason keeps what a hook or the kernel said from filling the log.
 const maxReason = 200
 
 // cause says why an item cannot stay with its owner, or nothing.
@@ -183,6 +183,9 @@ func (g *group) cause(i int) string {
 	for _, f := range g.failures(i) {
 		if f.member == owner {
 			text := strings.ToValidUTF8(f.text[:min(len(f.text), maxReason)], "")
+			if g.sys.Action == fsm.ActionIP {
+				return string(owner) + " cannot hold it: " + text
+			}
 			return "the hook failed on " + string(owner) + ": " + text
 		}
 	}

@@ -33,7 +33,7 @@ func Plan(v View) []fsm.Move {
 	return append(p.urgent, p.later...)[:min(p.budget, len(p.urgent)+len(p.later))]
 }
 
-// failure is a hook that failed on a member.
+// failure is what a member could not do for an item.
 type failure struct {
 	member fsm.MemberID
 	text   string

@@ -193,8 +193,14 @@ func (w *walk) step() {
 	}
 }
 
-// drawFailure lets a hook fail at some owner.
+// drawFailure lets a hook fail at some owner, or mends what has failed.
 func (w *walk) drawFailure() {
+	for m, f := range w.state.Failures() {
+		if rapid.IntRange(0, 3).Draw(w.rt, "mended") == 0 {
+			w.mend(string(m), f.Key)
+			return
+		}
+	}
 	var owned []fsm.Slot
 	for slot := range w.state.Slots() {
 		if m, ok := w.state.Member(slot.Owner); ok && m.Up && m.Settled {

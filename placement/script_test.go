@@ -75,10 +75,11 @@ type scripted struct {
 // command runs one line:
 //
 //	server NAME [PRIORITY] [serves SYSTEM…]    remove server|system NAME
-//	system NAME TYPE [at-most-one] [ITEM…]     data SYSTEM [+ITEM…] [-ITEM…]
+//	system NAME TYPE [at-most-one] [ip] [ITEM…]     data SYSTEM [+ITEM…] [-ITEM…]
 //	commit                                     the above enters the log
 //	up NAME…    down NAME…    leave NAME       reboot NAME   settle NAME
-//	fail NAME SYSTEM ITEM TEXT…                its hook failed there
+//	fail NAME SYSTEM ITEM TEXT…                it failed there
+//	mend NAME SYSTEM ITEM                      and would not any more
 //	unusable NAME WHY…    usable NAME          what health says
 //	budget N    plan
 func (s *scripted) command(words []string) (string, error) {
@@ -107,6 +108,8 @@ func (s *scripted) command(words []string) (string, error) {
 		s.settle(args[0])
 	case "fail":
 		s.fail(args[0], fsm.Key{System: fsm.SystemID(args[1]), Item: fsm.ItemID(args[2])}, strings.Join(args[3:], " "))
+	case "mend":
+		s.mend(args[0], fsm.Key{System: fsm.SystemID(args[1]), Item: fsm.ItemID(args[2])})
 	case "unusable":
 		s.unusable[fsm.MemberID(args[0])] = strings.Join(args[1:], " ")
 	case "usable":
@@ -155,6 +158,10 @@ func (s *scripted) addSystem(args []string) error {
 	guarantee, items := fsm.AtLeastOne, args[2:]
 	if len(items) > 0 && items[0] == "at-most-one" {
 		guarantee, items = fsm.AtMostOne, items[1:]
+	}
+	if len(items) > 0 && items[0] == "ip" {
+		s.addresses(args[0], split, guarantee, items[1:]...)
+		return nil
 	}
 	s.system(args[0], split, guarantee, items...)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -21,6 +22,7 @@ type guardedStore struct {
 	raft.LogStore
 	stable raft.StableStore
 	fatal  func(error)
+	watch  *stopwatch
 
 	once    sync.Once
 	release chan struct{}
@@ -32,7 +34,7 @@ var (
 )
 
 func newGuardedStore(logs raft.LogStore, stable raft.StableStore, fatal func(error)) *guardedStore {
-	return &guardedStore{LogStore: logs, stable: stable, fatal: fatal, release: make(chan struct{})}
+	return &guardedStore{LogStore: logs, stable: stable, fatal: fatal, watch: &stopwatch{}, release: make(chan struct{})}
 }
 
 // let ends the waiting of all that failed; called once Raft was told to stop.
@@ -64,16 +66,22 @@ func (g *guardedStore) GetLog(index uint64, log *raft.Log) error {
 
 // StoreLog implements raft.LogStore.
 func (g *guardedStore) StoreLog(log *raft.Log) error {
+	began := time.Now()
 	if err := g.LogStore.StoreLog(log); err != nil {
 		return g.failed(fmt.Sprintf("write log entry %d", log.Index), err)
 	}
+	g.watch.stored(log.Index, began)
 	return nil
 }
 
 // StoreLogs implements raft.LogStore.
 func (g *guardedStore) StoreLogs(logs []*raft.Log) error {
+	began := time.Now()
 	if err := g.LogStore.StoreLogs(logs); err != nil {
 		return g.failed(fmt.Sprintf("write %d log entries", len(logs)), err)
+	}
+	if len(logs) > 0 {
+		g.watch.stored(logs[len(logs)-1].Index, began)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type view struct {
 type machine struct {
 	fatal   func(error)   // told once of an entry that cannot be applied
 	release chan struct{} // closed at shutdown: Apply may then return
+	watch   *stopwatch
 	now     atomic.Pointer[view]
 
 	mu      sync.Mutex
@@ -39,7 +40,7 @@ type machine struct {
 var _ raft.ConfigurationStore = (*machine)(nil)
 
 func newMachine(fatal func(error)) *machine {
-	m := &machine{fatal: fatal, release: make(chan struct{}), changed: make(chan struct{})}
+	m := &machine{fatal: fatal, watch: &stopwatch{}, release: make(chan struct{}), changed: make(chan struct{})}
 	m.now.Store(&view{state: fsm.New()})
 	return m
 }
@@ -81,6 +82,7 @@ func (m *machine) Apply(l *raft.Log) any {
 		return errPoisoned
 	}
 	m.publish(next, fsm.Index(l.Index))
+	m.watch.applied(l.Index)
 	return result
 }
 

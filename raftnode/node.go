@@ -73,6 +73,8 @@ func Open(cfg Config, deps Deps) (*Node, error) {
 	n.batch.init()
 	n.machine = newMachine(n.die)
 	n.guard = newGuardedStore(deps.Logs, deps.Stable, n.die)
+	n.machine.watch = &stopwatch{Measure: cfg.Measure}
+	n.guard.watch = n.machine.watch
 	n.trans = newPatient(deps.Trans, patience(n.timing()))
 	had, err := raft.HasExistingState(deps.Logs, deps.Stable, deps.Snaps)
 	if err != nil {

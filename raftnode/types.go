@@ -47,8 +47,9 @@ type Config struct {
 	SaveCluster func(cluster string) error
 	// Hears reports whether this node hears every member that is up: a newcomer
 	// gets its vote only then (L7). nil: it does.
-	Hears func() bool
-	Log   zerolog.Logger
+	Hears   func() bool
+	Measure Measure
+	Log     zerolog.Logger
 	// LeaderWait bounds how long Propose waits for a leader; 0: a second, or six
 	// elections if that is longer.
 	LeaderWait time.Duration

@@ -46,6 +46,8 @@ func faults() []fault {
 		{2, (*Adversary).total},
 		{2, (*Adversary).killAll},
 		{1, (*Adversary).dropGate},
+		{4, (*Adversary).carrier},
+		{3, (*Adversary).coma},
 		{4, (*Adversary).guarantee},
 		{3, (*Adversary).ttl},
 		{5, (*Adversary).items},
@@ -259,6 +261,27 @@ func (a *Adversary) killAll() {
 func (a *Adversary) dropGate() {
 	if p := a.process(); p != nil && p.gate {
 		p.do(p.dropGate)
+	}
+}
+
+func (a *Adversary) carrier() {
+	m := a.w.seat(a.name()).machine
+	a.w.SetCarrier(m, false)
+	a.later(4*a.ttlNow(), func() { a.w.SetCarrier(m, true) })
+}
+
+// coma leaves a holder to its kernel for so long that what it does not refresh
+// is removed, and others bet on that.
+func (a *Adversary) coma() {
+	p := a.w.running(a.holder())
+	if p == nil {
+		return
+	}
+	if d := a.w.between(time.Second, 7*time.Second); a.w.chance(0.5) {
+		p.Freeze(d)
+	} else {
+		p.Kill()
+		a.w.After(d, func() { a.w.Launch(p.Name) })
 	}
 }
 

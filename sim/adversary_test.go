@@ -20,15 +20,17 @@ func stormed(seed uint64) Config {
 	n := 3 + 2*int(seed%2)
 	ttl := []time.Duration{300, 120, 60, 200}[seed/4%4] * time.Millisecond
 	names := Names(n)
-	gated := System("gated", fsm.AtMostOne, "g1", "g2")
-	gated.Action = ActionGated
+	gated := Addresses("gated", 1, fsm.AtMostOne, "g1", "g2")
+	bare := Addresses("bare", 2, fsm.AtMostOne, "u1", "u2")
+	bare.IP.NoGate = true
+	wide := Addresses("wide", 3, fsm.AtLeastOne, "w1")
 	one := System("one", fsm.AtMostOne, "o1", "o2")
 	one.Split = fsm.ChooseOne
 	one.CleanOnStart = false
 	all := System("all", fsm.AtLeastOne, "r1")
 	all.Split = fsm.Replicate
 	spec := NewSpec(names, ttl,
-		System("once", fsm.AtMostOne, "a", "b", "c"), System("least", fsm.AtLeastOne, "d", "e", "f"), gated, one, all)
+		System("once", fsm.AtMostOne, "a", "b", "c"), System("least", fsm.AtLeastOne, "d", "e", "f"), gated, bare, wide, one, all)
 	if n == 5 {
 		s := spec.Servers["n5"]
 		s.Role, s.Systems = fsm.RoleArbiter, nil
@@ -43,6 +45,7 @@ func storm(seed uint64, trace bool, rules Without) *World {
 	cfg.Trace, cfg.Rules = trace, rules
 	var a *Adversary
 	cfg.Hook = func(_ *World, p *Process, _ Effect) Outcome { return a.Hook(p) }
+	cfg.Starve = func(_ *World, p *Process, at GateStep) time.Duration { return a.Starve(p, at) }
 	w := New(cfg)
 	ttl := cfg.Spec.Timing.Lease
 	a = w.Torment(min(14*time.Second, 40*ttl))
@@ -91,7 +94,7 @@ func TestAdversary(t *testing.T) {
 	}
 	seeds := uint64(2000)
 	if testing.Short() {
-		seeds = 50
+		seeds = 30
 	}
 	if n, ok := number(t, "FLIP_SEEDS"); ok {
 		seeds = n

@@ -25,6 +25,9 @@ func (a *Adversary) heal() {
 			w.After(0, p.thaw)
 		}
 	}
+	for _, m := range w.machines {
+		w.SetCarrier(m, true)
+	}
 	for _, m := range w.cfg.Voters {
 		w.PowerOff(m)
 		w.Launch(m)
@@ -77,9 +80,10 @@ func (a *Adversary) guarantee() {
 		sys := s.Systems[id]
 		switch {
 		case sys.Action != fsm.ActionHooks && a.w.chance(0.5):
-			sys.Action = fsm.ActionHooks
+			sys = byHooks(sys)
 		case sys.Action != a.base.Systems[id].Action:
-			sys.Action = a.base.Systems[id].Action
+			base := a.base.Systems[id]
+			sys.Action, sys.IP, sys.Items = base.Action, base.IP, base.Items
 		default:
 			sys.Guarantee = fsm.AtLeastOne + fsm.AtMostOne - sys.Guarantee
 		}
@@ -117,6 +121,9 @@ func (a *Adversary) items() {
 			return false
 		}
 		sys, all := s.Systems[id], a.base.Systems[id].Items
+		if sys.Action == fsm.ActionHooks {
+			all = byHooks(a.base.Systems[id]).Items
+		}
 		if len(sys.Items) < len(all) {
 			sys.Items, which = all, ItemsAdded
 		} else {
@@ -167,4 +174,17 @@ func (a *Adversary) Hook(p *Process) Outcome {
 		o.Took = w.between(0, 2*w.cfg.Spec.Timing.Lease)
 	}
 	return o
+}
+
+// Starve is how the gate's thread is scheduled under an adversary.
+func (a *Adversary) Starve(*Process, GateStep) time.Duration {
+	w := a.w
+	switch n := w.rng.IntN(200); {
+	case !a.slow || n >= 6:
+		return w.between(0, 50*time.Microsecond)
+	case n >= 3:
+		return w.between(0, 2*gateFuse)
+	default:
+		return w.between(0, 3*w.cfg.Spec.Timing.Lease)
+	}
 }

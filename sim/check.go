@@ -148,6 +148,9 @@ func (c *checker) releasing(p *Process, h *Hold) {
 	if !was || h.AtMostOne || p.stop.releasing || p.failing[h.Key] {
 		return
 	}
+	if p.unfit(&fsm.Job{Action: h.Action}) != "" {
+		return // nobody reaches it
+	}
 	slot, ok := c.newest().Slot(h.Key)
 	if !ok || slot.Owner == "" || slot.AtMostOne {
 		return

@@ -28,6 +28,9 @@ const (
 	HooksFailed
 	HooksHung
 	GateShut
+	Starved
+	CarriersLost
+	AddressesExpired
 	SpecGuarantee
 	SpecTTL
 	ItemsAdded
@@ -57,22 +60,33 @@ const (
 	ReportsReleased
 	ReportsSwept
 	ReportsFailed
+	ReportsUnfit
+	ReportsMended
 	Settles
 	Goodbyes
 	VoterChanges
 	Superseded
 	TakeOvers
+	GateOpened
+	GateRenewed
+	GateRefused
+	GateWaits
+	AddressesRefreshed
+	AddressesSwept
+	BetsWon
 	counters
 )
 
 var counterNames = [counters]string{
 	"dropped", "doubled", "delayed", "lost requests", "log cuts", "stalls", "elections", "late commits", "lost commits",
 	"kills", "starts", "reboots", "wipes", "replacements", "freezes", "hooks failed", "hooks hung", "gate shut",
+	"gate starved", "carriers lost", "addresses expired",
 	"guarantee changed", "ttl changed", "items added", "items removed", "forces", "leaves",
 	"registrations", "registrations refused", "overdue", "downs", "downs by vote", "downs by goodbye", "downs refused",
 	"moves dropped", "polls", "ballots", "held polls", "acks", "refusals", "promises kept", "lapses", "moves",
-	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "settles",
-	"goodbyes", "voter changes", "superseded", "take-overs",
+	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "reports unfit", "reports mended", "settles",
+	"goodbyes", "voter changes", "superseded", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
+	"addresses swept", "bets won",
 }
 
 // String is the counter's name.

@@ -15,6 +15,7 @@ var forcing = map[Counter]struct {
 	script func(*rig)
 }{
 	Acks: {}, Acquires: {}, Moves: {}, Registrations: {}, ReportsAcquired: {}, Elections: {}, Starts: {},
+	GateOpened: {}, GateRenewed: {},
 
 	Dropped:      {script: func(r *rig) { r.cut("n3", "n1"); r.pass(2 * beat) }},
 	Doubled:      {script: func(r *rig) { r.Link("n3", "n1").Twice = 1; r.pass(2 * beat) }},
@@ -38,6 +39,28 @@ var forcing = map[Counter]struct {
 		r.hook = func(*Process, Effect) Outcome { return Outcome{Hang: true} }
 		r.move("n2")
 		r.pass(beat)
+	}},
+	Starved:     {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
+	GateRefused: {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
+	GateWaits: {script: func(r *rig) {
+		r.releasesFail("n3")
+		r.lapse("n3")
+		r.pass(beat)
+	}},
+	CarriersLost: {script: func(r *rig) { r.SetCarrier(r.Process("n3").Machine(), false) }},
+	ReportsUnfit: {script: func(r *rig) { r.SetCarrier(r.Process("n3").Machine(), false); r.pass(beat) }},
+	ReportsMended: {script: func(r *rig) {
+		r.SetCarrier(r.Process("n3").Machine(), false)
+		r.pass(beat)
+		r.SetCarrier(r.Process("n3").Machine(), true)
+		r.pass(beat)
+	}},
+	AddressesRefreshed: {setup: setup{ungated: true}},
+	AddressesExpired:   {setup: setup{ungated: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(4 * time.Second) }},
+	AddressesSwept:     {setup: setup{ungated: true}, script: func(r *rig) { r.Process("n3").Kill(); r.Launch("n3") }},
+	BetsWon: {setup: setup{ungated: true}, script: func(r *rig) {
+		r.Process("n3").Kill()
+		r.await("n2 has it", r.has("n2"))
 	}},
 	GateShut:      {script: func(r *rig) { r.Process("n3").Kill(); r.pass(2 * ttl) }},
 	SpecGuarantee: {script: func(r *rig) { r.adversary().guarantee() }},

@@ -39,6 +39,7 @@ type executor struct {
 	epoch      fsm.Epoch
 	slice      fsm.Slice
 	next       time.Duration
+	refreshAt  time.Duration // of addresses that expire
 	running    map[uint64]*effect
 }
 
@@ -52,7 +53,7 @@ func (x *executor) init(p *Process) {
 	x.p, x.running = p, map[uint64]*effect{}
 	p.core = actions.NewCore(actions.CoreConfig{
 		Self: p.Name, Machine: p.machine.Name, MaxParallel: 16, Without: p.w.cfg.Rules.Actions,
-		RetryFirst: 100 * time.Millisecond, RetryMax: time.Second,
+		RetryFirst: 100 * time.Millisecond, RetryMax: time.Second, Unfit: p.unfit,
 	})
 }
 
@@ -73,7 +74,7 @@ func (x *executor) sweep() {
 }
 
 // step brings the core up to date; the answer is when to call again.
-func (x *executor) step(now, left time.Duration, lease bool) time.Duration {
+func (x *executor) step(now time.Duration, lease bool) time.Duration {
 	p := x.p
 	// Until its own epoch is in the log, what this process has read may be as old
 	// as its last snapshot: an item that was at-least-one then may be at-most-one
@@ -82,11 +83,9 @@ func (x *executor) step(now, left time.Duration, lease bool) time.Duration {
 		x.set(epoch)
 	}
 	x.dirty = false
-	if p.gate {
-		p.machine.renew(x, left, lease)
-	}
+	fresh := x.refresh(now, lease)
 	if !x.due && lease == x.had && (x.next == 0 || now < x.next) {
-		return x.next
+		return earlier(fresh, x.next)
 	}
 	x.due, x.had, x.reportable = false, lease, true
 	start, stop, next := p.core.Step(now, lease)
@@ -100,11 +99,10 @@ func (x *executor) step(now, left time.Duration, lease bool) time.Duration {
 	for _, e := range start {
 		x.start(e)
 	}
-	return x.next
+	return earlier(fresh, x.next)
 }
 
-// adopt follows what the core holds on under a newer token without a hook call;
-// the driver moves it into or out of the gate.
+// adopt follows what the core holds on under a newer token without a hook call.
 func (x *executor) adopt() {
 	m := x.p.machine
 	for _, job := range x.p.core.Held() {
@@ -112,21 +110,10 @@ func (x *executor) adopt() {
 		if h == nil || job.Token <= h.Token {
 			continue
 		}
-		h.Token, h.AtMostOne, h.Gated = job.Token, job.AtMostOne, job.Gated
+		h.Token, h.AtMostOne = job.Token, job.AtMostOne
 		x.p.w.checker.acquired(m, h)
 		x.p.w.checker.held(m, h)
 	}
-}
-
-// stranger says whether an item is up that neither the core nor a running hook
-// knows: a former process left it.
-func (x *executor) stranger(k fsm.Key) bool {
-	for _, run := range x.running {
-		if run.Job.Key == k {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(x.p.core.Held(), func(j fsm.Job) bool { return j.Key == k })
 }
 
 // set hands the core all that the log says this process should hold.
@@ -138,20 +125,14 @@ func (x *executor) set(epoch fsm.Epoch) {
 		x.cleaned = true
 		p.core.Clean(p.state.Rest(p.Name))
 	}
-	p.core.Set(x.slice)
-}
-
-// mayHold says whether this epoch may hold a gated item behind an open gate, and
-// no `down` of it is in flight.
-func (x *executor) mayHold(k fsm.Key) bool {
-	for _, run := range x.running {
-		if run.Job.Key == k && run.Kind == actions.Release {
-			return false
+	if p.w.cfg.Rules.Bets {
+		for i := range x.slice.Want {
+			for n := range x.slice.Want[i].Blocked {
+				x.slice.Want[i].Blocked[n].After /= 4
+			}
 		}
 	}
-	return slices.ContainsFunc(x.slice.Want, func(j fsm.Job) bool {
-		return j.Key == k && j.Gated && !j.Barred && len(j.Blocked) == 0
-	})
+	p.core.Set(x.slice)
 }
 
 // start begins an effect: an item is held from the first instant of `alive` on,
@@ -167,10 +148,13 @@ func (x *executor) start(e Effect) {
 	if acquire {
 		limit = e.Job.StartTimeout
 		w.Count.add(Acquires)
+		if len(e.Job.Blocked) > 0 {
+			w.Count.add(BetsWon)
+		}
 		p.machine.plumb(p, e.Job)
 	} else {
 		w.Count.add(Releases)
-		if h := p.machine.holds[e.Job.Key]; h != nil {
+		if h := p.machine.letsGo(&e.Job); h != nil {
 			w.checker.releasing(p, h)
 		}
 	}
@@ -222,7 +206,9 @@ func (x *executor) finish(run *effect, err error) {
 	}
 	switch h := p.machine.holds[k]; {
 	case run.Kind != actions.Acquire && err == nil:
-		p.machine.drop(k)
+		if p.machine.letsGo(&run.Job) != nil {
+			p.machine.drop(k)
+		}
 		delete(p.failing, k)
 	case run.Kind == actions.Acquire && err != nil:
 		p.failing[k] = true

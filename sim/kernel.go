@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/flip-ha/flip/fsm"
-	"github.com/flip-ha/flip/liveness"
 )
 
 // Machine is one host: a clock, a kernel that holds items whatever happens to
@@ -17,6 +16,8 @@ type Machine struct {
 	boots int
 	holds map[fsm.Key]*Hold
 	gate  gate
+	owner *Process // of the gate's tables
+	dark  bool     // no carrier where the addresses are
 }
 
 // Hold is one item that a machine's kernel has: from the first instant at which
@@ -29,12 +30,11 @@ type Hold struct {
 	Gated     bool // packets pass only while the gate is open
 	Action    fsm.Action
 	OK        bool // `alive` has ended well, and no `down` has begun
-}
 
-// gate is the kernel's lease element: it ends by the machine's own clock.
-type gate struct {
-	epoch fsm.Epoch
-	until time.Duration // the machine's clock
+	// The kernel removes an address that is not refreshed, by the machine's clock.
+	until     time.Duration // 0: never
+	late      time.Duration // how much later it really does
+	refreshed time.Duration
 }
 
 // NewMachine boots a machine; its name is what tells it from others.
@@ -51,9 +51,6 @@ func (m *Machine) host(instance string) fsm.Host {
 
 // Now is what the machine's clock shows.
 func (m *Machine) Now() time.Duration { return m.clock.at(m.w.now) }
-
-// open says whether gated items answer.
-func (m *Machine) open() bool { return m.Now() < m.gate.until }
 
 // Holds says whether the machine effectively holds an item now.
 func (m *Machine) Holds(k fsm.Key) bool { return m.effective(k) != nil }
@@ -75,7 +72,17 @@ func (m *Machine) plumb(p *Process, job fsm.Job) {
 	}
 	h.Member, h.Token, h.Action = p.Name, max(h.Token, job.Token), job.Action
 	h.AtMostOne, h.Gated = job.AtMostOne, job.Gated
+	m.endure(p, h)
 	m.w.checker.held(m, h)
+}
+
+// letsGo is what a release undoes: hooks take no address away that flip plumbed,
+// and the reverse.
+func (m *Machine) letsGo(job *fsm.Job) *Hold {
+	if h := m.holds[job.Key]; h != nil && h.Action == job.Action {
+		return h
+	}
+	return nil
 }
 
 // drop is the last instant of a `down` that went well.
@@ -92,61 +99,5 @@ func (w *World) Reboot(m *Machine) {
 	m.boots++
 	rate := m.clock.rate
 	m.clock = clock{since: w.now, start: w.between(time.Second, 10*time.Second), rate: rate}
-	m.gate = gate{}
-}
-
-// renew is the gate's side of a lease: it follows the lease while it runs, and
-// opens in an epoch only when everything that epoch may not hold is gone. What
-// a former process left plumbed the driver removes first.
-func (m *Machine) renew(x *executor, left time.Duration, ok bool) {
-	if !ok {
-		return // it ends by itself
-	}
-	epoch := x.epoch
-	if m.gate.epoch == epoch && m.open() {
-		m.gate.until = m.Now() + left
-		return
-	}
-	if m.gate.epoch == epoch && m.gate.until != 0 && m.w.cfg.Rules.Liveness&liveness.RuleNoRevival == 0 {
-		return // expired: the kernel refuses to revive it
-	}
-	for _, k := range sortedKeys(m.holds) {
-		if !m.holds[k].Gated || x.mayHold(k) {
-			continue
-		}
-		if !x.stranger(k) {
-			return
-		}
-		m.drop(k)
-	}
-	m.gate = gate{epoch: epoch, until: m.Now() + left}
-	if m.w.cfg.Trace {
-		m.w.tracef("%s: the gate opens for epoch %d", m.Name, epoch)
-	}
-	m.watchGate(epoch)
-	for _, k := range sortedKeys(m.holds) {
-		m.w.checker.held(m, m.holds[k])
-	}
-}
-
-// watchGate counts the gates that the kernel shut with something behind them.
-func (m *Machine) watchGate(epoch fsm.Epoch) {
-	m.w.At(m.clock.when(m.gate.until), func() {
-		if m.gate.epoch != epoch {
-			return
-		}
-		if m.open() {
-			m.watchGate(epoch)
-			return
-		}
-		for _, h := range m.holds {
-			if h.Gated {
-				m.w.Count.add(GateShut)
-				if m.w.cfg.Trace {
-					m.w.tracef("%s: the kernel shuts the gate of epoch %d", m.Name, epoch)
-				}
-				return
-			}
-		}
-	})
+	m.shut()
 }

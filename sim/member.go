@@ -46,7 +46,7 @@ func (m *member) report(p *Process, now, beat time.Duration) time.Duration {
 	}
 	p.exec.reportable = false
 	r := p.core.Report()
-	if p.live.Epoch() == 0 || len(r.Acquired)+len(r.Released)+len(r.Swept)+len(r.Failed) == 0 {
+	if p.live.Epoch() == 0 || len(r.Acquired)+len(r.Released)+len(r.Swept)+len(r.Failed)+len(r.Mended) == 0 {
 		m.lastReport = nil
 		return 0
 	}

@@ -25,6 +25,7 @@ type Process struct {
 	dead        bool
 	frozenUntil time.Duration // true time
 	inbox       []func()      // what came in while frozen
+	parked      []func()      // threads that go on where they stood
 	timer       time.Duration // true time of the next wake; 0: none
 
 	live    *liveness.Process
@@ -36,6 +37,7 @@ type Process struct {
 	waiting map[fsm.Index]func(fsm.Result, error) // a leader's proposals on their way
 
 	exec   executor
+	keeper keeper
 	member member
 	reign  *reign
 	stop   stop
@@ -78,6 +80,8 @@ func (w *World) Start(name fsm.MemberID, m *Machine, d *disk) *Process {
 		p.state = fsm.New().Without(w.cfg.Rules.FSM)
 	}
 	p.started, p.gate = m.Now(), w.cfg.Gate
+	m.own(p) // then what was left behind the gate goes
+	m.sweepAddresses()
 	serial := uint64(w.started) << 32
 	p.live = liveness.New(liveness.Config{
 		Self: name, Instance: d.instance, Host: m.host(d.instance), Process: p.nonce, Gate: w.cfg.Gate,
@@ -128,8 +132,11 @@ func (p *Process) thaw() {
 	if p.dead || p.Frozen() {
 		return
 	}
-	inbox := p.inbox
-	p.inbox = nil
+	inbox, parked := p.inbox, p.parked
+	p.inbox, p.parked = nil, nil
+	for _, fn := range parked {
+		fn()
+	}
 	for _, fn := range inbox {
 		p.do(fn)
 	}
@@ -277,9 +284,10 @@ func (p *Process) wake() {
 	now := p.machine.Now()
 	outs, next := p.live.Tick(now)
 	p.send(outs)
-	left, ok := p.live.Lease(now)
+	_, ok := p.live.Lease(now)
 	p.watch.lease(p, ok)
-	next = earlier(next, p.exec.step(now, left, ok))
+	next = earlier(next, p.exec.step(now, ok))
+	next = earlier(next, p.keeper.step(p, now))
 	next = earlier(next, p.member.step(p, now))
 	if p.leading && p.reign != nil {
 		next = earlier(next, p.reign.step(p, now))
@@ -325,7 +333,7 @@ func (p *Process) wakeAt(local time.Duration) {
 func (p *Process) dropGate() {
 	p.w.tracef("%s: its gate fails", p.ID())
 	p.gate = false
-	p.machine.gate = gate{}
+	p.machine.shut()
 	p.live.DropGate(p.machine.Now())
 }
 

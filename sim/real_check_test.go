@@ -179,7 +179,7 @@ func (w *world) lacking(s *fsm.State, k fsm.Key) string {
 	defer w.mu.Unlock()
 	if !owner.machine.holds(k) {
 		return fmt.Sprintf("%s says that it has acquired it in epoch %d, and it is not up there (its gate is open: %v, in epoch %d)",
-			slot.Owner, m.Epoch, owner.machine.open(), owner.machine.gate.epoch)
+			slot.Owner, m.Epoch, owner.machine.opened(), owner.machine.gate.epoch)
 	}
 	return ""
 }

@@ -63,10 +63,10 @@ func (m *machine) reboot() {
 // holds says whether an item answers on this machine.
 func (m *machine) holds(k fsm.Key) bool {
 	h := m.up[k]
-	return h != nil && (!h.job.Gated || m.open())
+	return h != nil && (!h.job.Gated || m.opened())
 }
 
-func (m *machine) open() bool {
+func (m *machine) opened() bool {
 	if m.gate.by == nil || m.gate.by.dead() {
 		return m.clock() < m.gate.until
 	}
@@ -74,20 +74,28 @@ func (m *machine) open() bool {
 	return ok
 }
 
-// renew opens the gate in a new epoch, when all that the epoch may not hold is
-// gone.
-func (m *machine) renew(p *node, epoch fsm.Epoch, allowed map[fsm.Key]bool) {
+// open opens the gate in a new epoch, once the executor says that nothing is in
+// the way.
+func (m *machine) open(p *node, epoch fsm.Epoch) {
 	if m.gate.by == p && m.gate.epoch == epoch {
 		return
-	}
-	for k, h := range m.up {
-		if h.job.Gated && !allowed[k] {
-			return
-		}
 	}
 	m.gate = gate{by: p, epoch: epoch}
 	for k := range m.up {
 		m.w.exclusive(m, k)
+	}
+}
+
+// sweep is the driver for addresses at its start: there is no lease yet, so no
+// at-most-one address stays.
+func (m *machine) sweep() {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	m.gate = gate{} // its tables are built anew, shut
+	for k, h := range m.up {
+		if h.job.Action == fsm.ActionIP && h.job.AtMostOne {
+			delete(m.up, k)
+		}
 	}
 }
 
@@ -299,8 +307,7 @@ func systems(n int) []fsm.System {
 	for i := range n {
 		items = append(items, fsm.ItemID(fmt.Sprintf("i%d", i+1)))
 	}
-	gated := sim.System(sysGated, fsm.AtMostOne, items...)
-	gated.Action = sim.ActionGated
+	gated := sim.Addresses(sysGated, 1, fsm.AtMostOne, items...)
 	each := sim.System(sysEach, fsm.AtLeastOne, "r")
 	each.Split = fsm.Replicate
 	return []fsm.System{

@@ -131,8 +131,10 @@ func (w *world) start(name fsm.MemberID) *node {
 		Core: actions.CoreConfig{
 			Self: name, Machine: m.name, MaxParallel: 16, RetryFirst: 100 * time.Millisecond, RetryMax: time.Second,
 		},
-		Driver: driver{m, p}, Interval: w.spec.Timing.Heartbeat, Clock: m.clock, Log: log,
+		Drivers:  map[fsm.Action]actions.Driver{fsm.ActionHooks: driver{m, p}, fsm.ActionIP: driver{m, p}},
+		Interval: w.spec.Timing.Heartbeat, Clock: m.clock, Log: log,
 	})
+	m.sweep()
 	w.add(p)
 	go p.run()
 	return p
@@ -309,13 +311,13 @@ func (p *node) gating(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		epoch, clear := p.exec.Clear()
+		if _, ok := p.leaseOf(epoch)(); !ok || !clear {
+			continue
+		}
 		p.w.mu.Lock()
-		if _, ok := p.leaseOf(p.slice.Epoch)(); ok && !p.dead() && !p.farewell && p.slice.Epoch != 0 {
-			allowed := map[fsm.Key]bool{}
-			for _, j := range p.slice.Want {
-				allowed[j.Key] = !j.Keep && !j.Barred && len(j.Blocked) == 0
-			}
-			p.machine.renew(p, p.slice.Epoch, allowed)
+		if !p.dead() && !p.farewell {
+			p.machine.open(p, epoch)
 		}
 		p.w.mu.Unlock()
 	}

@@ -23,8 +23,9 @@ var item = fsm.Key{System: "s", Item: "x"}
 // moves as planned: scripts put moves into the log themselves.
 type rig struct {
 	*World
-	t    *testing.T
-	hook func(p *Process, e Effect) Outcome // nil: 5 ms, well
+	t      *testing.T
+	hook   func(p *Process, e Effect) Outcome          // nil: 5 ms, well
+	starve func(p *Process, at GateStep) time.Duration // nil: never
 }
 
 // setup says what a script needs that is not the default: three voters, a gated
@@ -32,6 +33,8 @@ type rig struct {
 type setup struct {
 	voters    int
 	hooks     bool
+	ungated   bool // addresses without the gate; the kernel is as late as it may be
+	planned   bool // the leader makes planned moves
 	guarantee fsm.Guarantee
 	servers   []fsm.MemberID // that serve the item; nil: n2 and n3
 	rules     Without
@@ -42,12 +45,13 @@ type setup struct {
 func newRig(t *testing.T, s setup) *rig {
 	t.Helper()
 	names := Names(max(s.voters, 3))
-	sys := System(item.System, max(s.guarantee, fsm.AtLeastOne), item.Item)
 	if s.guarantee == 0 {
-		sys.Guarantee = fsm.AtMostOne
+		s.guarantee = fsm.AtMostOne
 	}
-	if !s.hooks {
-		sys.Action = ActionGated
+	sys := Addresses(item.System, 1, s.guarantee, item.Item)
+	sys.IP.NoGate = s.ungated
+	if s.hooks {
+		sys = System(item.System, s.guarantee, item.Item)
 	}
 	sys.CleanOnStart = false
 	if s.ttl == 0 {
@@ -75,7 +79,16 @@ func newRig(t *testing.T, s setup) *rig {
 		}
 		return Outcome{Took: 5 * ms}
 	}
-	w := New(Config{Hook: hook, Seed: 1, Voters: names, Spec: spec, Gate: !s.hooks, Rules: s.rules, Trace: true, Manual: true, HoldersOnly: true})
+	starve := func(_ *World, p *Process, at GateStep) time.Duration {
+		if r.starve != nil {
+			return r.starve(p, at)
+		}
+		return 0
+	}
+	w := New(Config{
+		Hook: hook, Starve: starve, Linger: lateMost, Seed: 1, Voters: names, Spec: spec, Gate: !s.hooks, Rules: s.rules,
+		Trace: true, Manual: !s.planned, HoldersOnly: true,
+	})
 	w.log.delay, w.log.held = ms, true
 	for _, m := range names {
 		w.Lag(m, ms)
@@ -137,7 +150,11 @@ func (r *rig) slot() fsm.Slot {
 
 // move puts a planned move of the item into the log.
 func (r *rig) move(to fsm.MemberID) {
-	r.Commit(fsm.Assign{Moves: []fsm.Move{{Key: item, Was: r.slot().Token, To: to, Reason: "script"}}})
+	m := fsm.Move{Key: item, Was: r.slot().Token, To: to, Reason: "script"}
+	if !r.cfg.Manual {
+		m.Home = to // else the leader would take it back
+	}
+	r.Commit(fsm.Assign{Moves: []fsm.Move{m}})
 	r.pass(5 * ms)
 }
 

@@ -84,7 +84,7 @@ func (w *World) PowerOff(name fsm.MemberID) {
 			p.Kill()
 		}
 		clear(m.holds)
-		m.gate = gate{}
+		m.shut()
 		w.tracef("%s is switched off", m.Name)
 	}
 }

@@ -8,11 +8,6 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// ActionGated stands for every action that the kernel gate can take back: fsm
-// calls an at-most-one item gated when its action is not hooks and the owner's
-// gate stands.
-const ActionGated fsm.Action = 0x7f
-
 // Names are n members, n1 and so on.
 func Names(n int) []fsm.MemberID {
 	var names []fsm.MemberID
@@ -39,6 +34,27 @@ func System(name fsm.SystemID, g fsm.Guarantee, items ...fsm.ItemID) fsm.System 
 	}
 	for _, id := range items {
 		s.Items = append(s.Items, fsm.Item{ID: id})
+	}
+	return s
+}
+
+// Addresses is a sharded system whose items are addresses; no two systems with
+// different numbers share one.
+func Addresses(name fsm.SystemID, number int, g fsm.Guarantee, items ...fsm.ItemID) fsm.System {
+	s := System(name, g, items...)
+	s.Action, s.IP = fsm.ActionIP, &fsm.IP{}
+	for i := range s.Items {
+		s.Items[i].Addrs = []string{fmt.Sprintf("10.1.%d.%d/32", number, i+1)}
+	}
+	return s
+}
+
+// byHooks is a system of addresses made one of hooks.
+func byHooks(s fsm.System) fsm.System {
+	s.Action, s.IP = fsm.ActionHooks, nil
+	s.Items = slices.Clone(s.Items)
+	for i := range s.Items {
+		s.Items[i].Addrs = nil
 	}
 	return s
 }

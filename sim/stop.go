@@ -44,7 +44,7 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 		}
 		s.releasing, s.until = true, now+stopTimeout
 		p.exec.releaseAll()
-		p.exec.step(now, 0, false)
+		p.exec.step(now, false)
 	}
 	kept, known := p.exec.kept()
 	if len(kept) > 0 && now < s.until {
@@ -62,7 +62,10 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 			s.until = now + stopTimeout // the goodbye's own bound
 		}
 		s.said = true
-		p.machine.gate = gate{} // a goodbye takes the lease back: not while the gate is open
+		if !p.w.cfg.Rules.GoodbyeOpen { // a goodbye takes the lease back: not while the gate is open
+			p.keeper.closed = true
+			p.machine.shut()
+		}
 		p.live.Goodbye(now, kept)
 	}
 	if s.said && !p.live.GoodbyeDone() && now < s.until {

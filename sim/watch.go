@@ -151,6 +151,12 @@ func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res
 		n.addN(ReportsReleased, len(c.Released))
 		n.addN(ReportsSwept, len(c.Swept))
 		n.addN(ReportsFailed, len(c.Failed))
+		n.addN(ReportsMended, len(c.Mended))
+		for _, f := range c.Failed {
+			if f.Err == noCarrier {
+				n.add(ReportsUnfit)
+			}
+		}
 	case fsm.Leave:
 		n.add(Leaves)
 	case fsm.Force:
@@ -195,7 +201,10 @@ func describe(c fsm.Command) string {
 			}
 		}
 		for _, f := range c.Failed {
-			s += fmt.Sprintf(" failed %s/%s@%d", f.System, f.Item, f.Token)
+			s += fmt.Sprintf(" failed %s/%s@%d (%s)", f.System, f.Item, f.Token, f.Err)
+		}
+		for _, k := range c.Mended {
+			s += fmt.Sprintf(" mended %s/%s", k.System, k.Item)
 		}
 		return s
 	case fsm.Force:

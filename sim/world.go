@@ -57,6 +57,11 @@ type Config struct {
 
 	// Hook decides how long an effect takes and how it ends; nil: 5 ms, well.
 	Hook func(w *World, p *Process, e Effect) Outcome
+	// Starve decides for how long a thread that opens or renews the gate stands
+	// still at one place, other threads of its process going on; nil: it never does.
+	Starve func(w *World, p *Process, at GateStep) time.Duration
+	// Linger > 0: every address is removed so much after its time; else drawn.
+	Linger time.Duration
 }
 
 // Without is what the shipped packages are told to leave out.
@@ -66,6 +71,16 @@ type Without struct {
 	Actions  actions.Rule
 	// OwnersRestored: Restore brings back who owned what, too.
 	OwnersRestored bool
+	// GateReread: the lease is read before the fuse is set, and not again.
+	GateReread bool
+	// GateFuse: a call counts however late it comes.
+	GateFuse bool
+	// GateClear: the gate opens whatever is up behind it.
+	GateClear bool
+	// GoodbyeOpen: a goodbye is said with the gate open.
+	GoodbyeOpen bool
+	// Bets: a quarter of the time bet on.
+	Bets bool
 }
 
 // New makes the World and its log; no process runs yet.

@@ -101,13 +101,9 @@ func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Al
 		out = append(out, memberAlarms(st, m)...)
 	}
 	out = append(out, slotAlarms(s)...)
-	for _, f := range st.Failures {
-		out = append(out, api.Alarm{
-			Severity: api.Warning,
-			What:     fmt.Sprintf("a hook of %s/%s failed on %s: %s", f.System, f.Item, f.Member, f.Error),
-			Do:       fmt.Sprintf("look at the log of flip on %s; once mended, restart flip there to have the failure forgotten", f.Member),
-		})
-	}
+	out = append(out, failureAlarms(st.Failures, s.Spec())...)
+	out = append(out, seenAlarms(s)...)
+	out = append(out, ungated(st, s)...)
 	if len(st.Differences) > 0 {
 		out = append(out, api.Alarm{
 			Severity: api.Warning,
@@ -232,30 +228,34 @@ func finding(m api.Member) (what, do string) {
 
 func firewall(port string) string { return "firewall? flip needs TCP and UDP on " + port }
 
-// slotAlarms groups what is not held: one alarm for each cause, however many
-// items share it.
+// slotAlarms are the items that nobody holds.
 func slotAlarms(s *fsm.State) []api.Alarm {
-	type cause struct{ system, why, do string }
-	first, count := map[cause]fsm.ItemID{}, map[cause]int{}
-	var order []cause
+	g := groups{}
 	for slot := range s.Slots() {
 		row := rowOf(s, slot)
-		if row.State != api.RowWaiting && row.State != api.RowNobody {
-			continue
-		}
-		c := cause{string(slot.System), row.Why, row.Do}
-		if count[c]++; count[c] == 1 {
-			first[c] = slot.Item
-			order = append(order, c)
+		if row.State == api.RowWaiting || row.State == api.RowNobody {
+			g.add(slot.System, slot.Item, api.Alarm{Severity: api.Critical, What: " has no holder: " + row.Why, Do: row.Do})
 		}
 	}
-	var out []api.Alarm
-	for _, c := range order {
-		what := fmt.Sprintf("%s/%s", c.system, first[c])
-		if n := count[c] - 1; n > 0 {
-			what += fmt.Sprintf(" and %d more of system %s", n, c.system)
+	return g.alarms()
+}
+
+// failureAlarms are what members could not do.
+func failureAlarms(failures []api.Failure, spec *fsm.Spec) []api.Alarm {
+	g := groups{}
+	for _, f := range failures {
+		a := api.Alarm{
+			Severity: api.Warning, What: fmt.Sprintf(": a hook failed on %s: %s", f.Member, f.Error),
+			Do: fmt.Sprintf("look at the log of flip on %s; once mended, restart flip there to have the failure forgotten", f.Member),
 		}
-		out = append(out, api.Alarm{Severity: api.Critical, What: what + " has no holder: " + c.why, Do: c.do})
+		if spec.Systems[f.System].Action == fsm.ActionIP {
+			a.What, a.Do = fmt.Sprintf(" cannot be held on %s: %s", f.Member, f.Error), mendIt(f.Member)
+		}
+		g.add(f.System, f.Item, a)
 	}
-	return out
+	return g.alarms()
+}
+
+func mendIt(m fsm.MemberID) string {
+	return fmt.Sprintf("mend it: flip on %s looks again by itself; if the failure stays, its log says why", m)
 }

@@ -92,7 +92,7 @@ func membersOf(l Local, s *fsm.State, spec *fsm.Spec) []api.Member {
 		reg, _ := s.Member(name)
 		m := api.Member{
 			Name: name, Address: server.Addr, Role: server.Role.String(), State: memberState(s, name),
-			Epoch: reg.Epoch, Instance: reg.Host.Instance,
+			Epoch: reg.Epoch, Instance: reg.Host.Instance, Gate: reg.Gate,
 			Voter: slices.ContainsFunc(s.Voters().IDs, func(v fsm.VoterID) bool { return v.Member() == name }),
 		}
 		if p, ok := l.Peers[name]; ok {
@@ -115,7 +115,7 @@ func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {
 	for _, id := range sortedKeys(spec.Systems) {
 		sys := spec.Systems[id]
 		as := api.System{
-			Name: id, Type: sys.Split.String(), Guarantee: sys.Guarantee.String(),
+			Name: id, Type: sys.Split.String(), Action: sys.Action.String(), Guarantee: sys.Guarantee.String(),
 			Servers:     slices.Concat([]fsm.MemberID{}, serversOf(spec, id)),
 			Outstanding: outstandingOf(s, id),
 		}

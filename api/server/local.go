@@ -17,6 +17,7 @@ type LocalConfig struct {
 	Status   StatusSource
 	Verifier Verifier // nil: ?consistent is refused
 	Version  api.Version
+	Metrics  http.Handler // nil: there are none
 }
 
 type local struct{ LocalConfig }
@@ -29,6 +30,9 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodGet, api.PathAssign, 0, l.assign)
 	r.handle(http.MethodGet, api.PathVersion, 0, l.version)
 	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
+	if c.Metrics != nil {
+		r.mux.Handle(PathMetrics, c.Metrics)
+	}
 	return newServer(r.mux, c.Log)
 }
 

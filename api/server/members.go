@@ -16,6 +16,9 @@ import (
 // maxHello is far above a Hello with the longest list of voters.
 const maxHello = 64 << 10
 
+// maxNeighbours is above api.MaxNeighbours of the longest lines.
+const maxNeighbours = 1 << 20
+
 // MembersConfig is what the members-only side is made of.
 type MembersConfig struct {
 	Log  zerolog.Logger
@@ -24,6 +27,8 @@ type MembersConfig struct {
 	// Identify says which member is at the other end of a connection, as its
 	// certificate says. An error refuses the request.
 	Identify func(net.Conn) (fsm.MemberID, error)
+	// Heard takes in what a member knows of the network.
+	Heard func(from fsm.MemberID, n api.Neighbours)
 }
 
 type members struct{ MembersConfig }
@@ -35,7 +40,23 @@ func NewMembers(c MembersConfig) *Server {
 	r := newRouter(c.Log)
 	r.handle(http.MethodPost, api.PathHello, maxHello, m.hello)
 	r.handle(http.MethodPost, api.PathPropose, api.MaxProposal, m.propose)
+	r.handle(http.MethodPost, api.PathNeighbours, maxNeighbours, m.neighbours)
 	return newServer(r.mux, c.Log)
+}
+
+func (m members) neighbours(r *http.Request) (any, error) {
+	name, err := m.identify(r)
+	if err != nil {
+		return nil, err
+	}
+	var n api.Neighbours
+	if err := decode(r.Body, &n); err != nil {
+		return nil, err
+	}
+	if m.Heard != nil {
+		m.Heard(name, n)
+	}
+	return struct{}{}, nil
 }
 
 func (m members) hello(r *http.Request) (any, error) {

@@ -126,6 +126,7 @@ func rowOf(s *fsm.State, slot fsm.Slot) api.Row {
 		row.Outstanding = append(row.Outstanding, outstanding(s, slot, e, owner))
 	}
 	row.State, row.Why, row.Do = slotState(s, slot, row.Outstanding)
+	row.Seen = seenOf(slot)
 	return row
 }
 
@@ -155,7 +156,9 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	if slot.AtMostOne && !owner.Settled {
 		return api.RowWaiting, who + " has come back as another machine or data directory and waits until its predecessor's lease has ended", "nothing: it takes a moment"
 	}
-	if f, failed := s.FailureOf(slot.Owner, slot.Key); failed {
+	if f, failed := s.FailureOf(slot.Owner, slot.Key); failed && s.Spec().Systems[slot.System].Action == fsm.ActionIP {
+		return api.RowStarting, who + " cannot hold it: " + f.Err, mendIt(slot.Owner)
+	} else if failed {
 		return api.RowStarting, "its hook failed on " + who + " and is tried again: " + f.Err, "look at the log of flip on " + who
 	}
 	return api.RowStarting, who + " has not reported it yet", ""
@@ -172,12 +175,18 @@ func outstanding(s *fsm.State, slot fsm.Slot, e fsm.Entry, owner fsm.Member) api
 	o.Blocks = slot.AtMostOne && !e.Void && !own
 	who := string(e.Member)
 	now, known := s.Member(e.Member)
+	held := slot.Acquired != 0 && slot.Acquired == owner.Epoch
 	sameMachine := known && now.Host.Machine == e.Host.Machine
 	switch {
 	case e.Void:
 		o.Why = who + " was forced to let go; it still owes `down` and a report"
 	case !slot.AtMostOne && slot.Acquired == 0:
 		o.Why = who + " keeps it until " + string(slot.Owner) + " has acquired it"
+	case actionOf(s, slot, e) == fsm.ActionIP && held && s.Bet(slot, e) > 0:
+		o.Blocks = false
+		o.Why = "the kernel of " + who + " has taken the address away by its lifetime; " + who + " still owes a report"
+	case actionOf(s, slot, e) == fsm.ActionIP:
+		o.Why, o.Do = outstandingAddress(s, slot, e)
 	case known && now.Up && sameMachine:
 		o.Why = who + " runs and is letting go of it"
 		o.Do = "if it stays: `down` fails there; look at the log of flip on " + who

@@ -22,6 +22,9 @@ const (
 	exitUsage    = 2
 	exitNoDaemon = 3
 	exitNoLeader = 4
+	// exitSuperseded is what a daemon ends with whose name another machine has
+	// taken: started again it would take the name back, and so on for ever.
+	exitSuperseded = 5
 )
 
 // answerTimeout bounds a question to the daemon of this machine. It answers
@@ -122,6 +125,8 @@ func exitCode(err error) int {
 		return int(v)
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errSuperseded):
+		return exitSuperseded
 	case api.CodeOf(err) == api.CodeNoDaemon:
 		return exitNoDaemon
 	case api.CodeOf(err) == api.CodeNoLeader:

@@ -106,6 +106,9 @@ func rowNotes(r api.Row) []string {
 			out = append(out, "  -> "+r.Do)
 		}
 	}
+	if r.Seen != nil && !r.Seen.Verified {
+		out = append(out, name+": "+r.Seen.Words)
+	}
 	for _, o := range r.Outstanding {
 		if o.Why == r.Why {
 			continue

@@ -20,17 +20,22 @@ type pkg struct {
 // house lists, for each package, which others of the module it may import
 // directly. cmd/flip, sim, deploy and e2e are free.
 var house = map[string][]string{
-	"fsm":          {},
-	"placement":    {"fsm"},
-	"liveness":     {"fsm"},
-	"config":       {"fsm"},
-	"liveness/udp": {"fsm", "liveness", "secure"},
-	"secure":       {"fsm"},
-	"raftnode":     {"fsm", "placement", "liveness", "secure"},
-	"actions":      {"fsm"},
-	"api":          {"fsm"},
-	"api/server":   {"fsm", "api"},
-	"client":       {"fsm", "api"},
+	"fsm":           {},
+	"placement":     {"fsm"},
+	"liveness":      {"fsm"},
+	"config":        {"fsm"},
+	"liveness/udp":  {"fsm", "liveness", "secure"},
+	"secure":        {"fsm"},
+	"raftnode":      {"fsm", "placement", "liveness", "secure"},
+	"actions":       {"fsm"},
+	"actions/gate":  {},
+	"actions/netif": {},
+	"actions/wire":  {},
+	"actions/ip":    {"actions", "actions/netif", "actions/wire", "fsm"},
+	"api":           {"fsm"},
+	"api/metrics":   {"fsm", "api"},
+	"api/server":    {"fsm", "api"},
+	"client":        {"fsm", "api"},
 }
 
 var pure = []string{"config", "fsm", "placement", "liveness"}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -37,6 +38,19 @@ Examples:
 	}
 }
 
+// threadsPerCore halves the gaps between heartbeats when the process itself is
+// busy: with as many threads as cores, 41 ms beside four spinning goroutines or a
+// collection of 200 MB.
+const threadsPerCore = 4
+
+// moreThreads lets more goroutines run at one time than there are cores, unless
+// the operator has said how many.
+func moreThreads(said string) {
+	if said == "" {
+		runtime.GOMAXPROCS(threadsPerCore * runtime.NumCPU())
+	}
+}
+
 // paths is where a node keeps what it keeps.
 type paths struct{ file, data, socket string }
 
@@ -56,6 +70,7 @@ func (a *App) run(c *cli.Context) error {
 	for _, note := range file.Notes {
 		log.Warn().Str("file", note.File).Int("line", note.Line).Str("key", note.Key).Str("hint", note.Hint).Msg(note.What)
 	}
+	moreThreads(a.Env("GOMAXPROCS"))
 	d, err := open(file, a.paths(c, name, file), log)
 	if err != nil {
 		return err

@@ -15,12 +15,13 @@ import (
 
 func (d *daemon) openExecutor() {
 	d.exec = actions.New(actions.Config{
-		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine},
-		Driver:   actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Log: d.log}),
+		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine, Unfit: d.unfit},
+		Drivers:  d.drivers(),
+		Changed:  d.execChanged,
 		Interval: d.file.Spec.Timing.Heartbeat, Clock: udp.Boottime, Log: d.log,
 	})
 	for _, sys := range d.file.Spec.Systems {
-		if !serves(d.me(), sys.Name) {
+		if !serves(d.me(), sys.Name) || sys.Action != fsm.ActionHooks {
 			continue
 		}
 		for _, err := range actions.Check(sys.Alive, sys.Down) {
@@ -50,8 +51,10 @@ func (d *daemon) Run(ctx context.Context) error {
 	defer end()
 	g.Go(func() error { return d.beat.Run(last) })
 	g.Go(func() error { return d.exec.Run(last, d.report) })
+	g.Go(func() error { return d.runGround(last) })
+	g.Go(func() error { return d.dog.Run(last) })
 	for _, actor := range []func(context.Context) error{
-		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName,
+		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 	} {
@@ -74,6 +77,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	cancel()
 	end()
 	err = errors.Join(ignoreCancel(g.Wait()), err)
+	d.leaveGround()
 	d.peers.client.Close()
 	err = errors.Join(err, d.close())
 	d.log.Info().Err(err).Msg("flip has ended")
@@ -101,8 +105,9 @@ func (d *daemon) report(ctx context.Context, r fsm.Report) error {
 // changed. Before this process's own registration is in the log it gives none:
 // what a restarted server knows until then may be long past (DESIGN.md 6).
 func (d *daemon) feed(ctx context.Context) error {
+	defer d.turn.Over()
 	d.sweepLeftovers()
-	began := false
+	began, timer := false, newSteps(d.metrics.ObserveStep)
 	var seen struct {
 		at    fsm.Index
 		epoch fsm.Epoch
@@ -116,7 +121,11 @@ func (d *daemon) feed(ctx context.Context) error {
 				began = true
 			}
 			if at != seen.at || epoch != seen.epoch {
-				d.exec.Set(state.Slice(d.self.Name, epoch, d.host.Machine, at), d.leaseOf(epoch))
+				slice := state.Slice(d.self.Name, epoch, d.host.Machine, at)
+				timer.slice(slice, time.Now())
+				leader, _ := d.node.Leader()
+				timer.downs(state, leader == d.self.Name, time.Now())
+				d.exec.Set(slice, d.leaseOf(epoch))
 				seen.at, seen.epoch = at, epoch
 			}
 		}
@@ -124,8 +133,11 @@ func (d *daemon) feed(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.node.Changed(at):
+		case <-d.turn.Due():
+			d.turn.Turned()
 		case <-d.news.feed:
 			d.exec.Wake()
+			d.execChanged()
 		}
 	}
 }
@@ -134,6 +146,7 @@ func (d *daemon) feed(ctx context.Context) error {
 // has agreed.
 func (d *daemon) begin(state *fsm.State) {
 	d.exec.Clean(state.Rest(d.self.Name))
+	d.disown(state)
 	for _, words := range d.differences(state) {
 		d.log.Warn().Str("file", d.paths.file).Str("difference", words).
 			Msg("the file differs from what the cluster has agreed, which holds: the file counts at founding only")

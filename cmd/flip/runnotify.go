@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -10,6 +11,24 @@ import (
 
 // notifyEvery is how often STATUS= is looked at: it is for people.
 const notifyEvery = 250 * time.Millisecond
+
+// stopMargin is what a stop takes besides handing over and releasing: the goodbye
+// and the transfer of leadership are bounded by a second each, the announcement
+// by two.
+const stopMargin = goodbyeWait + stepDownWait + leaveWait + time.Second
+
+// openWatchdog names the loops without which this process decides nothing.
+func (d *daemon) openWatchdog() error {
+	limit, err := watchdogLimit()
+	if err != nil {
+		return fmt.Errorf("read systemd's watchdog limit: %w", err)
+	}
+	d.dog = newWatchdog(limit, d.tell, d.log)
+	d.turn = d.dog.loop("feed")
+	d.dog.probe("heartbeats", func() { d.beat.Epoch() })
+	d.dog.probe("executor", func() { d.exec.Held() })
+	return nil
+}
 
 // notify tells systemd, where it started this process, when the node is ready,
 // until then what it waits for, and that it stops.
@@ -33,11 +52,18 @@ func (d *daemon) notify(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.stopping:
-			d.tell(sd.SdNotifyStopping, "STATUS=stopping: handing over what this node holds, then releasing the rest")
+			d.tellStopping("handing over what this node holds, then releasing the rest")
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// tellStopping keeps systemd from asking the main loops, which are ending, whether
+// they turn, and gives a stop the time that the systems of this node may take.
+func (d *daemon) tellStopping(words string) {
+	limit := 2*d.stopWait() + stopMargin
+	d.tell(sd.SdNotifyStopping, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", limit.Microseconds()), "STATUS=stopping: "+words)
 }
 
 func (d *daemon) tell(lines ...string) {

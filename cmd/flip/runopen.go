@@ -14,6 +14,7 @@ import (
 
 	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/api/metrics"
 	"github.com/flip-ha/flip/api/server"
 	"github.com/flip-ha/flip/config"
 	"github.com/flip-ha/flip/fsm"
@@ -36,14 +37,20 @@ type daemon struct {
 	store   *raftnode.Store
 	port    *secure.Listener // the server's TCP port
 	peers   peers
+	ground  *ground // nil: this node plumbs no addresses
 	beat    *heartbeat
 	news    struct{ feed, name, stop <-chan struct{} } // of beat, a reader each
 	node    *raftnode.Node
 	exec    *actions.Executor
+	metrics *metrics.Exporter
 	local   *server.Server // on the unix socket
 	members *server.Server // on the server's port, for members only
 	socket  net.Listener
 
+	metricsPort net.Listener // nil: metrics are on the unix socket only
+
+	dog      *watchdog
+	turn     *pulse        // of feed
 	stopping chan struct{} // closed when a stop in order begins
 
 	undo []func() error // of what open has opened, for a failed start
@@ -79,6 +86,12 @@ func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error)
 	if d.fresh, err = d.store.Empty(); err != nil {
 		return nil, err
 	}
+	if err := d.openGround(); err != nil {
+		return nil, err
+	}
+	if err := d.openMetrics(); err != nil {
+		return nil, err
+	}
 	if err := d.openBeat(keys); err != nil {
 		return nil, err
 	}
@@ -86,6 +99,9 @@ func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error)
 		return nil, err
 	}
 	d.openExecutor()
+	if err := d.openWatchdog(); err != nil {
+		return nil, err
+	}
 	return d, d.openAPI()
 }
 
@@ -156,11 +172,13 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 	p := liveness.New(liveness.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Host: d.host, Process: process,
 		Started: udp.Boottime(), NewNonce: newNonce, Wire: wireVersions, Seed: d.file.Spec, Voter: true,
+		Gate: d.ground != nil && d.ground.gate != nil,
 	})
 	box := keys.Box(secure.Sender{Name: d.self.Name, Instance: d.self.Instance, Process: process})
 	d.beat = newHeartbeat(udp.New(udp.Config{
 		Self: d.self.Name, Resolve: d.resolve, Servers: d.serverNames, Cluster: d.cluster,
 		Clock: udp.Boottime, Log: d.log,
+		Measure: udp.Measure{Gap: d.metrics.ObserveHeartbeatGap, Left: d.metrics.ObserveLeaseLeft, Lapse: d.metrics.CountLapse},
 	}, conn, box, p))
 	d.news.feed, d.news.name, d.news.stop = d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
@@ -177,6 +195,10 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.store.Cluster(), DataDir: d.paths.data,
 		Seed: d.file.Spec, Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
 		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Log: d.log,
+		Measure: raftnode.Measure{
+			Sync:  d.metrics.ObserveDiskSync,
+			Apply: func(took time.Duration) { d.metrics.ObserveStep(metrics.StepApply, took) },
+		},
 	}, raftnode.Deps{
 		Logs: d.store.Logs(), Stable: d.store.Stable(), Snaps: d.store.Snapshots(), Trans: trans,
 		Detector: d.beat, Registrar: d.beat, Farewells: d.beat, Peers: d.peers,
@@ -187,9 +209,10 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 func (d *daemon) openAPI() error {
 	d.local = server.NewLocal(server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: verifier{d.node}, Version: thisVersion(),
+		Metrics: d.metrics,
 	})
 	d.members = server.NewMembers(server.MembersConfig{
-		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf,
+		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf, Heard: d.heardNeighbours,
 	})
 	var err error
 	if d.socket, err = server.ListenUnix(d.paths.socket); err != nil {

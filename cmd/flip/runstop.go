@@ -37,6 +37,7 @@ func (d *daemon) stop(running, last context.Context) error {
 	}
 	d.handOver(running)
 	err := d.release(last, true)
+	d.shutGate()
 	if leader, _ := d.node.Leader(); leader != "" { // else nobody could have it agreed on
 		d.sayGoodbye(last)
 	}
@@ -57,6 +58,8 @@ func (d *daemon) stepDown(ctx context.Context) {
 // would at a crash; the next start sorts them out. The goodbye goes to every
 // voter, whatever this node's own log still knows of a leader.
 func (d *daemon) abandon(last context.Context) error {
+	d.tellStopping("a part has failed: releasing all at-most-one items")
+	d.shutGate() // what the kernel gates is let go of by this alone
 	err := d.release(last, false)
 	d.sayGoodbye(last)
 	return err
@@ -229,6 +232,7 @@ func (d *daemon) keepName(ctx context.Context) error {
 		}
 	}
 	d.log.Error().Err(errSuperseded).Msg("releasing everything and ending")
+	d.tellStopping("another machine has this node's name: releasing everything")
 	if err := d.release(ctx, true); err == nil {
 		d.untilReported(ctx)
 	}

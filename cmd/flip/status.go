@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
 )
 
 func statusCommand(a *App) *cli.Command {
@@ -23,7 +25,8 @@ Examples:
   flip status --json | jq        for a program
   flip status --check            for a monitoring system: one line and an exit code:
                                  0 all owned and acquired, and a failover is possible
-                                 1 failover impossible, drift, or a failure remembered
+                                 1 failover impossible, drift, a failure remembered, or
+                                   somebody else answers for an address
                                  2 an item without a holder, or no leader
                                  3 no daemon
   flip status --dir D --id n1    one of several daemons of this machine`,
@@ -99,6 +102,7 @@ func writeNode(w io.Writer, p painter, st api.Status) {
 		t.add(yellow, "ready", "not yet: "+or(strings.Join(n.Waiting, "; "), "it has not looked at the log so far"))
 	}
 	t.add(plain, "lease", leaseWords(n))
+	writeAddresses(t, n)
 	if cl.ID == "" {
 		t.add(yellow, "cluster", "not founded yet")
 	} else {
@@ -148,7 +152,12 @@ func leaseWords(n api.Node) string {
 func ago(ms int64) string { return spoken(ms) + " ago" }
 
 func writeMembers(w io.Writer, p painter, st api.Status) {
-	t := newTable("MEMBER", "ADDRESS", "ROLE", "STATE", "EPOCH", "HEARD", "TCP", "UDP")
+	header := []string{"MEMBER", "ADDRESS", "ROLE", "STATE", "EPOCH", "HEARD", "TCP", "UDP"}
+	gates := slices.ContainsFunc(st.Systems, func(s api.System) bool { return s.Action == fsm.ActionIP.String() })
+	if gates {
+		header = append(header, "GATE")
+	}
+	t := newTable(header...)
 	for _, m := range st.Members {
 		role := m.Role
 		if !m.Voter {
@@ -158,7 +167,13 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 		if m.State != api.MemberUp {
 			colour = yellow
 		}
-		t.add(colour, string(m.Name), m.Address, role, m.State, number(uint64(m.Epoch)), heard(st, m), findingWord(m.TCP), findingWord(m.UDP))
+		cells := []string{
+			string(m.Name), m.Address, role, m.State, number(uint64(m.Epoch)), heard(st, m), findingWord(m.TCP), findingWord(m.UDP),
+		}
+		if gates {
+			cells = append(cells, gateOfMember(st, m))
+		}
+		t.add(colour, cells...)
 	}
 	t.write(w, p)
 }

@@ -39,6 +39,9 @@ func (e *Endpoint) observe(now time.Duration) {
 	for _, d := range e.process.Downs(now) {
 		sees.downs = append(sees.downs, downed{d.Member, d.Epoch})
 	}
+	if e.seen.leased && !leased {
+		e.cfg.Measure.Lapse()
+	}
 	same := sees.equal(e.seen)
 	e.seen = sees
 	// Without a lease a registration may fall due at any tick; to ask whether

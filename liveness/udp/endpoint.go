@@ -54,7 +54,16 @@ type Config struct {
 	// Cluster is the id of the cluster this server belongs to; "" for none yet.
 	Cluster func() string
 	Clock   func() time.Duration // CLOCK_BOOTTIME; see Boottime
+	Measure Measure
 	Log     zerolog.Logger
+}
+
+// Measure is told of what is worth a histogram, under the Endpoint's lock: it
+// may not block. Each may be nil.
+type Measure struct {
+	Gap   func(time.Duration) // between two heartbeats of the same member
+	Left  func(time.Duration) // of the lease, when it was renewed
+	Lapse func()              // the lease has ended
 }
 
 // Endpoint owns a liveness.Process and its socket. All methods are safe for
@@ -78,10 +87,24 @@ type Endpoint struct {
 // New makes an Endpoint that owns conn and process from now on. Nothing happens
 // before Run.
 func New(cfg Config, conn Conn, box *secure.Box, process *liveness.Process) *Endpoint {
+	cfg.Measure.fill()
 	return &Endpoint{
 		cfg: cfg, conn: conn, box: box, process: process,
 		changed: make(chan struct{}, 1),
 		stats:   newStatistics(cfg.Log),
+	}
+}
+
+func (m *Measure) fill() {
+	nothing := func(time.Duration) {}
+	if m.Gap == nil {
+		m.Gap = nothing
+	}
+	if m.Left == nil {
+		m.Left = nothing
+	}
+	if m.Lapse == nil {
+		m.Lapse = func() {}
 	}
 }
 

@@ -83,6 +83,8 @@ type PeerStats struct {
 type peer struct {
 	PeerStats
 	last, refused time.Duration
+	beat          time.Duration // the last heartbeat, if beats
+	beats         bool
 	ever, denied  bool // whether last, refused mean anything
 }
 
@@ -155,6 +157,17 @@ func (s *statistics) heard(name fsm.MemberID, now time.Duration) {
 		p.last, p.ever = now, true
 		p.Received++
 	}
+}
+
+// beat takes a heartbeat in and answers with the time since the last one.
+func (s *statistics) beat(name fsm.MemberID, now time.Duration) (gap time.Duration, again bool) {
+	p := s.peers[name]
+	if p == nil {
+		return 0, false
+	}
+	gap, again = now-p.beat, p.beats
+	p.beat, p.beats = now, true
+	return gap, again
 }
 
 func (s *statistics) sent(name fsm.MemberID, err error) {

@@ -36,8 +36,17 @@ func (e *Endpoint) receive(datagram []byte, from netip.AddrPort) {
 	now := e.cfg.Clock() // under the lock: the process must never see time go back
 	e.stats.heard(sender.Name, now)
 	var batch []sending
+	if p.kind == kindHeartbeat {
+		if gap, again := e.stats.beat(sender.Name, now); again {
+			e.cfg.Measure.Gap(gap)
+		}
+	}
 	if p.kind != kindHail {
+		before, _ := e.process.Lease(now)
 		outs := e.process.Receive(now, liveness.From{Member: sender.Name, Instance: sender.Instance}, p.msg)
+		if after, _ := e.process.Lease(now); before > 0 && after > before {
+			e.cfg.Measure.Left(before)
+		}
 		batch = e.address(outs)
 	}
 	e.mu.Unlock()

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// gateStatus is the kernel gate of this node, for people.
+func (d *daemon) gateStatus() api.Gate {
+	g := d.ground
+	switch {
+	case g == nil || g.gate == nil && g.noGate == "":
+		return api.Gate{State: api.GateNotNeeded}
+	case g.noGate != "":
+		return api.Gate{State: api.GateNone, Why: g.noGate}
+	}
+	s := g.gate.Stats()
+	out := api.Gate{State: api.GateShut, Owned: s.Owned, Addrs: s.Addrs, RenewalUS: s.Last.Microseconds()}
+	_, leased := d.beat.Lease()
+	_, clear := d.exec.Clear()
+	switch {
+	case s.Open:
+		out.State = api.GateOpen
+	case !leased:
+		out.Why = "no lease"
+	case !clear:
+		out.Why = "what may not be held here is still to be let go of"
+	}
+	return out
+}
+
+// addressStatus lists what this node has plumbed, an item a line.
+func (d *daemon) addressStatus() []api.Address {
+	if d.ground == nil || d.ground.driver == nil {
+		return nil
+	}
+	var out []api.Address
+	for _, a := range d.ground.driver.Status() {
+		if a.Left {
+			continue
+		}
+		n := len(out)
+		if n == 0 || (fsm.Key{System: out[n-1].System, Item: out[n-1].Item}) != (fsm.Key{System: a.System, Item: a.Item}) {
+			out = append(out, api.Address{System: a.System, Item: a.Item, Interface: a.Interface})
+			n++
+		}
+		row := &out[n-1]
+		if a.Held {
+			row.Addresses = append(row.Addresses, a.Address.String())
+		}
+		row.Gated = row.Gated || a.Gated
+		row.Told, row.Announced, row.Repairs = max(row.Told, a.Told), max(row.Announced, int(a.Rounds)), max(row.Repairs, int(a.Repairs))
+		if row.Stranger == "" {
+			row.Stranger = a.Stranger
+		}
+	}
+	return slices.Clip(out)
+}
