@@ -158,6 +158,7 @@ func (m *member) heartbeat(now time.Duration, polls []Poll) Heartbeat {
 	if m.lease.live() {
 		m.lease.sent.add(now, 2*m.maxTTL())
 		hb.Epoch = m.lease.epoch
+		_, hb.Leased = m.left(now)
 	}
 	return hb
 }

@@ -23,6 +23,7 @@ type Heartbeat struct {
 	Sent    time.Duration // the sender's clock
 	Voters  fsm.Index     // newest committed voter list the sender knows
 	Applied fsm.Index
+	Leased  bool   `codec:",omitempty"` // the sender's lease runs
 	Polls   []Poll `codec:",omitempty"`
 }
 

@@ -63,3 +63,18 @@ func (p *Process) Hears(now time.Duration) bool {
 	}
 	return true
 }
+
+// Leased reports whether the newest heartbeat of a member's epoch said that its
+// lease runs, and came lately. It is a hint of when to move an item, no promise.
+func (p *Process) Leased(now time.Duration, m fsm.MemberID, e fsm.Epoch) bool {
+	now = p.advance(now)
+	if m == p.cfg.Self {
+		_, ok := p.Lease(now)
+		return ok && p.Epoch() == e
+	}
+	peer := p.voter.peers[m]
+	return peer != nil && peer.leased && peer.epoch == e && p.heardLately(now, m)
+}
+
+// LeasesSeen grows with each change of what members say of their leases.
+func (p *Process) LeasesSeen() uint64 { return p.voter.leases }

@@ -19,6 +19,7 @@ type voter struct {
 	listed     bool          // the newest list names this voter
 	listedFrom time.Duration // since when
 	firstRead  bool          // a log with members in it was read
+	leases     uint64        // how often what a member says of its lease has changed
 }
 
 // peer is what a voter remembers of one member.
@@ -26,6 +27,7 @@ type peer struct {
 	epoch   fsm.Epoch // newest one seen, in a heartbeat or in the log
 	heard   time.Duration
 	ever    bool // a heartbeat was heard at all
+	leased  bool // the newest one of epoch said that a lease runs
 	granted []granted
 
 	shown     fsm.Epoch // the one the log shows
@@ -140,7 +142,10 @@ func (v *voter) heartbeat(now time.Duration, from From, hb Heartbeat) (Ack, bool
 	if hb.Epoch < p.epoch || (hb.Epoch == shown.Epoch && !shown.Up) {
 		return Ack{}, false
 	}
-	p.epoch, p.heard, p.ever = hb.Epoch, now, true
+	if p.leased != hb.Leased || p.epoch != hb.Epoch {
+		v.leases++
+	}
+	p.epoch, p.heard, p.ever, p.leased = hb.Epoch, now, true, hb.Leased
 	if !v.grants(now) || v.promiseHolds(now, p, hb.Epoch) {
 		return Ack{}, false
 	}

@@ -180,7 +180,7 @@ func (n *Node) decide(ctx context.Context) {
 		now := time.Since(n.started)
 		cmd, again := Next(&agenda, Look{
 			State: v.state, Now: now, Unix: time.Now().UnixMilli(),
-			Downs: n.deps.Detector.Downs(), Goodbyes: n.goodbyes(),
+			Downs: n.deps.Detector.Downs(), Goodbyes: n.goodbyes(), Leased: n.cfg.Leased,
 		})
 		if cmd != nil && n.carryOut(ctx, cmd) {
 			continue

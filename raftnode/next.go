@@ -12,10 +12,11 @@ import (
 // Look is one consistent view of all that a leader decides from.
 type Look struct {
 	State    *fsm.State
-	Now      time.Duration // the leader's clock, of any origin; never goes back
-	Unix     int64         // milliseconds, for the commands
-	Downs    []fsm.Down    // those that count now; their moves are empty
-	Goodbyes []fsm.Goodbye // of processes already called down
+	Now      time.Duration                      // the leader's clock, of any origin; never goes back
+	Unix     int64                              // milliseconds, for the commands
+	Downs    []fsm.Down                         // those that count now; their moves are empty
+	Goodbyes []fsm.Goodbye                      // of processes already called down
+	Leased   func(fsm.MemberID, fsm.Epoch) bool // as in Config
 }
 
 // Agenda is what one leader remembers from one Look to the next. The zero value
@@ -181,8 +182,8 @@ func (a *Agenda) due(l Look) (moves []fsm.Move, again time.Duration) {
 		switch slot, _ := l.State.Slot(m.Key); {
 		case m.To == slot.Owner || !inService(l.State, slot.Owner):
 			moves = append(moves, m)
-		case unready(l.State, m):
-			// The next State may show it settled.
+		case unready(l, m):
+			// The next State may show it settled, the next heartbeat its lease.
 		case l.State.Spec().Systems[m.System].Delay == 0:
 			moves = append(moves, m)
 		default:
@@ -221,8 +222,12 @@ func inService(s *fsm.State, id fsm.MemberID) bool {
 }
 
 // unready reports whether a move would take an at-most-one item from an owner
-// in service and give it to a member that may hold nothing yet (L6).
-func unready(s *fsm.State, m fsm.Move) bool {
-	to, ok := s.Member(m.To)
-	return ok && !to.Settled && s.Spec().Systems[m.System].Guarantee == fsm.AtMostOne
+// in service and give it to a member that may hold nothing yet: it is not settled
+// (L6), or has just registered and waits for its first lease.
+func unready(l Look, m fsm.Move) bool {
+	to, ok := l.State.Member(m.To)
+	if !ok || l.State.Spec().Systems[m.System].Guarantee != fsm.AtMostOne {
+		return false
+	}
+	return !to.Settled || l.Leased != nil && !l.Leased(m.To, to.Epoch)
 }

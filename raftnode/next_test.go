@@ -303,3 +303,39 @@ func TestNextSparesWhatIsNotSettled(t *testing.T) {
 		t.Errorf("%v: %s", cmds, h.owners())
 	}
 }
+
+// A member that has just registered holds nothing before its first lease: what
+// its owner serves well is not taken away for it until then.
+func TestNextSparesWhatHasNoLeaseYet(t *testing.T) {
+	h := working(t, func(s *fsm.Spec) {
+		ip := s.Systems["ip"]
+		ip.Guarantee = fsm.AtMostOne
+		s.Systems["ip"] = ip
+	})
+	h.settle(&Agenda{}, 0, "n1")
+	h.register("n1", "boot")
+	if again, _ := h.state.Member("n1"); !again.Settled {
+		h.apply(fsm.Settle{Member: "n1", Epoch: again.Epoch})
+	}
+	leased := false
+	look := Look{State: h.state, Leased: func(m fsm.MemberID, e fsm.Epoch) bool {
+		now, _ := h.state.Member(m)
+		return e == now.Epoch && (m != "n1" || leased)
+	}}
+	agenda := &Agenda{begun: true, released: true}
+	if cmd, _ := Next(agenda, look); cmd != nil {
+		t.Errorf("it went to a member without a lease: %v", cmd)
+	}
+	leased = true
+	if cmd, _ := Next(agenda, look); cmd == nil {
+		t.Error("it stays away from a member that can hold it")
+	}
+	// What nobody in service has goes there all the same.
+	leased = false
+	owner, _ := h.state.Slot(fsm.Key{System: "ip", Item: "a"})
+	h.apply(h.down(owner.Owner))
+	look.State = h.state
+	if cmd, _ := Next(&Agenda{begun: true, released: true}, look); cmd == nil {
+		t.Error("an item that nobody serves waits for a lease")
+	}
+}

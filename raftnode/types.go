@@ -47,7 +47,11 @@ type Config struct {
 	SaveCluster func(cluster string) error
 	// Hears reports whether this node hears every member that is up: a newcomer
 	// gets its vote only then (L7). nil: it does.
-	Hears   func() bool
+	Hears func() bool
+	// Leased reports whether a member has said that its lease runs: an at-most-one
+	// item is taken from an owner in service only for one that can hold it at once.
+	// nil: all can.
+	Leased  func(fsm.MemberID, fsm.Epoch) bool
 	Measure Measure
 	Log     zerolog.Logger
 	// LeaderWait bounds how long Propose waits for a leader; 0: a second, or six

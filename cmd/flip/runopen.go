@@ -194,7 +194,7 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 	d.node, err = raftnode.Open(raftnode.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.store.Cluster(), DataDir: d.paths.data,
 		Seed: d.file.Spec, Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
-		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Log: d.log,
+		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Leased: d.beat.Leased, Log: d.log,
 		Measure: raftnode.Measure{
 			Sync:  d.metrics.ObserveDiskSync,
 			Apply: func(took time.Duration) { d.metrics.ObserveStep(metrics.StepApply, took) },

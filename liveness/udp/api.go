@@ -14,6 +14,7 @@ type observed struct {
 	epoch                                                      fsm.Epoch
 	downs                                                      []downed
 	goodbyes                                                   int
+	leases                                                     uint64
 }
 
 // downed is a member that can be called down.
@@ -35,6 +36,7 @@ func (e *Endpoint) observe(now time.Duration) {
 		takeOver:   e.process.TakeOver(now),
 		epoch:      e.process.Epoch(),
 		goodbyes:   len(e.process.Goodbyes(now)),
+		leases:     e.process.LeasesSeen(),
 	}
 	for _, d := range e.process.Downs(now) {
 		sees.downs = append(sees.downs, downed{d.Member, d.Epoch})
@@ -54,7 +56,7 @@ func (e *Endpoint) observe(now time.Duration) {
 func (o observed) equal(p observed) bool {
 	return o.leased == p.leased && o.ready == p.ready && o.superseded == p.superseded &&
 		o.done == p.done && o.settled == p.settled && o.voters == p.voters && o.takeOver == p.takeOver &&
-		o.epoch == p.epoch && o.goodbyes == p.goodbyes && slices.Equal(o.downs, p.downs)
+		o.epoch == p.epoch && o.goodbyes == p.goodbyes && o.leases == p.leases && slices.Equal(o.downs, p.downs)
 }
 
 func (e *Endpoint) notify() {
@@ -132,6 +134,13 @@ func (e *Endpoint) TakeOver() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.process.TakeOver(e.cfg.Clock())
+}
+
+// Leased reports whether a member has said lately that its lease runs in epoch.
+func (e *Endpoint) Leased(m fsm.MemberID, epoch fsm.Epoch) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.process.Leased(e.cfg.Clock(), m, epoch)
 }
 
 // Hears reports whether every member that is up in the log is heard.
