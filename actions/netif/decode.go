@@ -12,7 +12,6 @@ const (
 	sizeofIfInfomsg = unix.SizeofIfInfomsg
 	sizeofIfAddrmsg = unix.SizeofIfAddrmsg
 	sizeofRtMsg     = unix.SizeofRtMsg
-	sizeofNdMsg     = unix.SizeofNdMsg
 
 	ifaProto = 11 // IFA_PROTO; since Linux 5.18
 
@@ -194,27 +193,4 @@ func anyHop(b []byte) bool {
 		b = b[min(align(size), len(b)):]
 	}
 	return false
-}
-
-// decodeNeighbour answers ok for hosts that are known to be there, or were when
-// last looked.
-func decodeNeighbour(body []byte) (n Neighbour, ok bool) {
-	const there = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT
-	if len(body) < sizeofNdMsg || native.Uint16(body[8:])&there == 0 {
-		return n, false
-	}
-	n.Link = int(int32(native.Uint32(body[4:])))
-	eachAttr(body[sizeofNdMsg:], func(kind uint16, value []byte) {
-		switch kind {
-		case unix.NDA_DST:
-			n.IP, _ = netip.AddrFromSlice(value)
-		case unix.NDA_LLADDR:
-			n.MAC = append(net.HardwareAddr{}, value...)
-		}
-	})
-	known := false
-	for _, c := range n.MAC {
-		known = known || c != 0
-	}
-	return n, known && n.IP.IsValid() && !n.IP.IsMulticast() && !n.IP.IsUnspecified()
 }

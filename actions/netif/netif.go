@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +70,8 @@ type Net struct {
 
 	// One request at a time on each. dumps is used under mu, the others without.
 	requests, dumps, routes *conn
-	diag                    *conn // nil: this kernel has no sock_diag
+	lib                     *netlink.Handle // for what needs neither marks, batches nor order
+	diag                    *conn           // nil: this kernel has no sock_diag
 
 	mu      sync.Mutex
 	closed  bool
@@ -124,6 +126,9 @@ func (n *Net) open() error {
 			return err
 		}
 	}
+	if n.lib, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return err
+	}
 	// Without it route dumps hold every table of both families; kernels before
 	// 4.20 do not know it, so each route's table is looked at anyway.
 	_ = n.routes.option(unix.NETLINK_GET_STRICT_CHK, 1)
@@ -147,6 +152,9 @@ func (n *Net) Close() error {
 	if n.file != nil {
 		// Not under n.mu: it waits for Run, which may be waiting for n.mu.
 		errs = append(errs, n.file.Close())
+	}
+	if n.lib != nil {
+		n.lib.Close()
 	}
 	for _, c := range []*conn{n.requests, n.dumps, n.routes, n.diag} {
 		if c != nil {

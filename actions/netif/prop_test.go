@@ -117,7 +117,6 @@ func FuzzEvents(f *testing.F) {
 		}}
 		_ = eachMessage(raw, func(m message) error {
 			_ = m.failure()
-			_, _ = decodeNeighbour(m.body)
 			return n.apply(m)
 		})
 		for _, a := range n.Addresses() {
