@@ -96,6 +96,7 @@ type Core struct {
 	all     bool          // the inputs changed: every slot is to be decided anew
 	ended   []*slot       // their effects have ended since the last Step
 	adopted []fsm.Job     // held on under a newer decision since the last Step
+	awaited []fsm.Job     // found to wait for others alone since the last Step
 	failed  []fsm.Job     // what the log remembers as failed here
 	blamed  map[fsm.Key]bool
 	mended  []fsm.Key
@@ -213,7 +214,7 @@ func (c *Core) Stop(all bool) {
 // is decided outside Step: what stands between two Steps was decided under a
 // lease that may be over.
 func (c *Core) Step(now time.Duration, lease bool) (start, cancel []Effect, next time.Duration) {
-	c.now, c.adopted = now, nil
+	c.now, c.adopted, c.awaited = now, nil, nil
 	if lease != c.lease {
 		c.lease, c.all = lease, true
 		c.leased = c.leased || lease
@@ -239,6 +240,10 @@ func (c *Core) Step(now time.Duration, lease bool) (start, cancel []Effect, next
 // which no effect is needed: another token, another epoch (and so another
 // lease), or other settings of how addresses are announced and watched.
 func (c *Core) Adopted() []fsm.Job { return c.adopted }
+
+// Awaited are the jobs of which the last Step found, for the first time under
+// their token, that they wait for nothing but others to let go.
+func (c *Core) Awaited() []fsm.Job { return c.awaited }
 
 // slot finds or makes the record of a key; the caller sorts afterwards.
 func (c *Core) slot(k fsm.Key) *slot {

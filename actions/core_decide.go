@@ -69,6 +69,7 @@ func (c *Core) decide(s *slot) verdict {
 		if start {
 			return verdict{kind: Acquire, at: s.acquireAt}
 		}
+		c.await(s)
 		v := c.decideLeft(s, may, why)
 		if s.want != nil && v.kind == 0 {
 			v.at = c.betsOver(s)
@@ -76,6 +77,21 @@ func (c *Core) decide(s *slot) verdict {
 		return v
 	}
 	return verdict{}
+}
+
+// await takes note of a slot that waits for nothing but others to let go: what
+// can be done before its turn comes need not delay it then.
+func (c *Core) await(s *slot) {
+	if s.want == nil || s.want.Keep || s.want.Token == s.awaited || c.mode != serving || len(s.want.Blocked) == 0 {
+		return
+	}
+	free := *s.want
+	free.Blocked = nil
+	alone := slot{key: s.key, want: &free, unfit: s.unfit}
+	if may, _ := c.may(&alone); may {
+		s.awaited = s.want.Token
+		c.awaited = append(c.awaited, *s.want)
+	}
 }
 
 // betsOver is when a slot that waits for nothing but bets on time is to be

@@ -183,6 +183,11 @@ func (s *script) command(f []string, jobs string) {
 			fmt.Fprintf(&s.out, "adopted %s@%d\n", name(j.Key), j.Token)
 		}
 	}
+	for _, j := range s.o.Awaited() {
+		if j.Action == fsm.ActionIP {
+			fmt.Fprintf(&s.out, "awaited %s@%d\n", name(j.Key), j.Token)
+		}
+	}
 	s.next = next
 }
 

@@ -32,6 +32,13 @@ type Adopter interface {
 	Adopted(job fsm.Job)
 }
 
+// Awaiter is a Driver that wants to know of a job that will be acquired as soon
+// as others have let go of it, if nothing else changes. It is told like an
+// Adopter, once for each token, and may not block.
+type Awaiter interface {
+	Awaited(job fsm.Job)
+}
+
 const (
 	// MinInterval between two sendings of the same report: heartbeats may come
 	// every 10 ms, and a report is a command in the log.

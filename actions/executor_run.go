@@ -34,10 +34,15 @@ func (x *Executor) stepping(ctx context.Context, wg *sync.WaitGroup) {
 // step runs the core once, tells what follows from it outside the locks, and
 // answers with the time until it must run again.
 func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
-	wait, adopted := x.decide(ctx, wg)
+	wait, adopted, awaited := x.decide(ctx, wg)
 	for i := range adopted {
 		if a, ok := x.cfg.Drivers[adopted[i].Action].(Adopter); ok {
 			a.Adopted(adopted[i])
+		}
+	}
+	for i := range awaited {
+		if a, ok := x.cfg.Drivers[awaited[i].Action].(Awaiter); ok {
+			a.Awaited(awaited[i])
 		}
 	}
 	if x.cfg.Changed != nil {
@@ -46,7 +51,7 @@ func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	return wait
 }
 
-func (x *Executor) decide(ctx context.Context, wg *sync.WaitGroup) (wait time.Duration, adopted []fsm.Job) {
+func (x *Executor) decide(ctx context.Context, wg *sync.WaitGroup) (wait time.Duration, adopted, awaited []fsm.Job) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.takeInputs()
@@ -85,7 +90,7 @@ func (x *Executor) decide(ctx context.Context, wg *sync.WaitGroup) (wait time.Du
 	if ok {
 		wait = min(wait, left)
 	}
-	return max(wait, 0), adopted
+	return max(wait, 0), adopted, x.core.Awaited()
 }
 
 // terms is what a job may be held under now: for an at-most-one item the lease

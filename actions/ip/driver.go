@@ -83,6 +83,7 @@ type Driver struct {
 	// others did. air is held while announcements are sent, so that a release can
 	// wait for the last frame. Both have capacity 1.
 	turn, air chan struct{}
+	asking    sync.WaitGroup // of Awaited
 	wake      wakes
 	quiet     quiet
 
@@ -92,6 +93,7 @@ type Driver struct {
 	left   map[netip.Addr]left     // at-least-one addresses of a former process, kept alive
 	ungate map[netip.Addr]struct{} // gone from this machine, not yet from the gate
 	closed []netip.Addr            // gone: connections bound to them are to be ended
+	ahead  map[fsm.Key]*ahead
 	tells  []*telling
 	watch  []*question // plumbed: to be watched for strangers
 	fit    fitness
@@ -122,7 +124,7 @@ func New(cfg Config) *Driver {
 	}
 	d := &Driver{
 		cfg: cfg, turn: make(chan struct{}, 1), air: make(chan struct{}, 1), wake: newWakes(),
-		items: map[fsm.Key]*item{}, byAddr: map[netip.Addr]*item{},
+		items: map[fsm.Key]*item{}, ahead: map[fsm.Key]*ahead{}, byAddr: map[netip.Addr]*item{},
 		left: map[netip.Addr]left{}, ungate: map[netip.Addr]struct{}{}, fit: newFitness(),
 	}
 	d.fit.look(cfg.Links, cfg.Addresses.Addresses())
@@ -137,7 +139,11 @@ func (d *Driver) Acquire(ctx context.Context, job fsm.Job) error {
 		return fmt.Errorf("acquire %s: %w", job.Item, err)
 	}
 	if asksFirst(&job, d.cfg.Self) {
-		if err := d.askFirst(ctx, r); err != nil {
+		ahead, err := d.asked(ctx, &job)
+		if !ahead {
+			err = d.askFirst(ctx, r)
+		}
+		if err != nil {
 			return fmt.Errorf("acquire %s: %w", job.Item, err)
 		}
 	}

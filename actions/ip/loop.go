@@ -39,6 +39,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		wg.Go(func() { part(ctx) })
 	}
 	wg.Wait()
+	d.asking.Wait()
 	d.closeConnections() // of what was released at the very end
 	return nil
 }
