@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,13 +19,30 @@ import (
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/client"
+	"github.com/flip-ha/flip/e2e/lab"
 )
 
-// binary is the program under test, built once.
+// binary is the program under test, built once; FLIP_E2E_BINARY names another.
 var binary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "flip-e2e-")
+	if inRole() {
+		return
+	}
+	lab.Sweep()
+	defer lab.SweepOwn()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		lab.SweepOwn()
+		os.Exit(1) //nolint:forbidigo // what a signal without a handler does
+	}()
+	if binary = os.Getenv("FLIP_E2E_BINARY"); binary != "" {
+		m.Run() // the exit code is taken from m
+		return
+	}
+	dir, err := lab.MakeDir()
 	if err != nil {
 		panic(err)
 	}
@@ -35,7 +53,7 @@ func TestMain(m *testing.M) {
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build flip: %v\n%s", err, out))
 	}
-	m.Run() // the exit code is taken from m
+	m.Run()
 }
 
 // upHook and downHook write a line to the trace: what, item, the daemon's pid.

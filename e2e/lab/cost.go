@@ -1,0 +1,113 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flip-ha/flip/e2e/mono"
+)
+
+// Cost is what a daemon takes of its host.
+type Cost struct {
+	CPU      float64 // percent of one core
+	Syscalls float64 // a second; negative: they cannot be counted here
+}
+
+// ticksPerSecond is the unit of /proc/PID/stat on every Linux.
+const ticksPerSecond = 100
+
+// Cost measures the host's daemon until done is closed.
+func (h *Host) Cost(done <-chan time.Time) (Cost, error) {
+	pid := h.daemon.Cmd.Process.Pid
+	counters, countErr := countSyscalls(pid)
+	defer func() {
+		for _, fd := range counters {
+			_ = unix.Close(fd)
+		}
+	}()
+	before, err := cpuTicks(pid)
+	if err != nil {
+		return Cost{}, err
+	}
+	began := mono.Now()
+	<-done
+	seconds := mono.Now().Sub(began).Seconds()
+	after, err := cpuTicks(pid)
+	if err != nil {
+		return Cost{}, err
+	}
+	c := Cost{CPU: float64(after-before) / ticksPerSecond / seconds * 100, Syscalls: -1}
+	if countErr == nil {
+		var sum uint64
+		for _, fd := range counters {
+			var b [8]byte
+			if n, err := unix.Read(fd, b[:]); err == nil && n == len(b) {
+				sum += binary.NativeEndian.Uint64(b[:])
+			}
+		}
+		c.Syscalls = float64(sum) / seconds
+	}
+	return c, nil
+}
+
+func cpuTicks(pid int) (uint64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("cost of process %d: %w", pid, err)
+	}
+	// The name, in brackets, may hold blanks; user and system time are the 12th
+	// and 13th field behind it.
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("cost of process %d: %d fields", pid, len(fields))
+	}
+	user, err := strconv.ParseUint(fields[11], 10, 64)
+	system, err2 := strconv.ParseUint(fields[12], 10, 64)
+	if err := errors.Join(err, err2); err != nil {
+		return 0, fmt.Errorf("cost of process %d: %w", pid, err)
+	}
+	return user + system, nil
+}
+
+// countSyscalls opens a counter of system calls on every thread of a process;
+// those that it will start are counted too.
+func countSyscalls(pid int) ([]int, error) {
+	// tracefs is mounted where only this one command sees it.
+	out, err := exec.Command("unshare", "-m", "sh", "-c",
+		"mount -t tracefs none /sys/kernel/tracing && cat /sys/kernel/tracing/events/raw_syscalls/sys_enter/id").Output()
+	if err != nil {
+		return nil, fmt.Errorf("the tracepoint of system calls: %w", err)
+	}
+	id, err := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("the tracepoint of system calls: %w", err)
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	if err != nil {
+		return nil, fmt.Errorf("threads of %d: %w", pid, err)
+	}
+	attr := &unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Bits: unix.PerfBitInherit}
+	attr.Size = uint32(unix.PERF_ATTR_SIZE_VER5)
+	var fds []int
+	for _, path := range threads {
+		tid, err := strconv.Atoi(filepath.Base(path))
+		if err != nil {
+			continue
+		}
+		fd, err := unix.PerfEventOpen(attr, tid, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+		if err != nil {
+			return fds, fmt.Errorf("count the system calls of %d: %w", tid, err)
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}

@@ -1,0 +1,49 @@
+// Package probe measures what a client sees of a failover: it asks an echo
+// server behind each address once a millisecond and judges, from what was
+// answered, for how long the address was not.
+package probe
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/flip-ha/flip/e2e/mono"
+)
+
+const (
+	// Interval is the time from one probe to the next.
+	Interval = time.Millisecond
+	// Limit is how long an answer may take; later, or never: lost.
+	Limit = time.Second
+)
+
+// Never is the round trip of a probe without an answer.
+const Never time.Duration = -1
+
+// Target is an address that is asked.
+type Target struct {
+	Name string         `json:"name"`
+	Addr netip.AddrPort `json:"addr"`
+}
+
+// Probe is one question.
+type Probe struct {
+	Sent mono.Time     `json:"s"`
+	RTT  time.Duration `json:"r"` // Never: no answer
+	From byte          `json:"f"` // of Series.Hosts: who answered
+}
+
+// Lost reports whether the client waited in vain.
+func (p Probe) Lost() bool { return p.RTT < 0 || p.RTT > Limit }
+
+// Series is all that was asked of one target, in order.
+type Series struct {
+	Target Target   `json:"target"`
+	Hosts  []string `json:"hosts"`
+	Probes []Probe  `json:"probes"`
+}
+
+// Config is what the prober's process is told, as JSON in its environment.
+type Config struct {
+	Targets []Target `json:"targets"`
+}
