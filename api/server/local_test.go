@@ -194,6 +194,25 @@ func TestRunSaysThatItsListenerFailed(t *testing.T) {
 	}
 }
 
+// When all ends, the listener may be closed by who made it before the server is
+// told: no failure. Closed while it is to serve it is one, see above.
+func TestRunEndsWithItsListener(t *testing.T) {
+	for range 50 { // both ends race
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- NewMetrics(http.NotFoundHandler(), zerolog.Nop()).Run(ctx, l) }()
+		cancel()
+		_ = l.Close()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestListenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sub", "n1.sock")
 	l, err := ListenUnix(path)

@@ -85,7 +85,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	select {
 	case err := <-served:
 		_ = s.http.Close()
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		return stopped(ctx, l, err)
 	case <-ctx.Done():
 	}
 	// base has ended with ctx: a request that waits for something gives up now.
@@ -95,10 +95,16 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.log.Warn().Err(err).Msg("requests cut off")
 		_ = s.http.Close()
 	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	return stopped(ctx, l, <-served)
+}
+
+// stopped is why serving has ended. When all ends, whoever made the listener may
+// close it before this server is told to stop: that is no failure.
+func stopped(ctx context.Context, l net.Listener, err error) error {
+	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("serve %s: %w", l.Addr(), err)
 }
 
 // hideTLS hides from net/http that a connection is TLS: it would close one
