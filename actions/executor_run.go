@@ -126,7 +126,6 @@ func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	x.cancel[e.ID] = end
-	x.log(e).Str("reason", e.Job.Reason).Msg(verb)
 	if e.Kind == Acquire {
 		p := &permit{}
 		p.set(x.terms(&e.Job))
@@ -137,6 +136,8 @@ func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
 		delete(x.permits, e.Job.Key)
 	}
 	wg.Go(func() {
+		// Not under the lock: a thousand lines take as long as plumbing does.
+		x.log(e).Str("reason", e.Job.Reason).Msg(verb)
 		started := time.Now()
 		ctx, stop := context.WithTimeout(ctx, limit)
 		err := Permitted(ctx)
