@@ -93,7 +93,7 @@ func (p *parser) metrics(top object, own string) string {
 	i := strings.LastIndexByte(text, ':')
 	port, err := strconv.ParseUint(text[i+1:], 10, 16)
 	if i < 0 || err != nil || port == 0 {
-		p.fail(f.at, f.key, hint, "%s has no port", quote(text))
+		p.fail(f.at, f.key, hint, "%s has no port from 1 to 65535", quote(text))
 		return ""
 	}
 	host := text[:i]

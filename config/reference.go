@@ -33,7 +33,7 @@ var notYet = map[string]string{
 // documentation come from it.
 var reference = []KeyDoc{
 	{"id", "string", "the host name", "which of servers this node is; `flip run --id` wins over it", `"n1"`},
-	{"machine", "string", "found out", "what tells this machine from a copy of its disk; for test hosts", `"rack 7"`},
+	{"machine", "string", "found out", "what tells this machine from a copy of its disk; for hosts whose hardware has no number that flip can read", `"rack 7"`},
 	{"quorum", "number", "the majority of voters", "down votes wanted from voters other than the lost one; lifted to the majority", `2`},
 	{"gossip_interval", durationType, "see timing", "from one heartbeat to the next; at most a sixth of ping_timeout is used", `1000`},
 	{"heartbeat_interval", durationType, "", "another name of gossip_interval", `"250ms"`},

@@ -108,7 +108,7 @@ func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Al
 		out = append(out, api.Alarm{
 			Severity: api.Warning,
 			What:     "this node's file differs from what the cluster has agreed, which holds: " + strings.Join(st.Differences, "; "),
-			Do:       "make the file the same as on the other nodes again",
+			Do:       "the file counts at founding only: put back into it what the cluster has agreed",
 		})
 	}
 	slices.SortStableFunc(out, func(a, b api.Alarm) int { return rank(a.Severity) - rank(b.Severity) })

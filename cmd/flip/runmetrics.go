@@ -12,8 +12,10 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// openMetrics makes the exporter, and its own port if the file names one.
-func (d *daemon) openMetrics() error {
+// openMetrics makes the exporter, and its own port if the file names one. A port
+// that cannot be had is said loudly and is no reason to leave what this node
+// holds to fewer others.
+func (d *daemon) openMetrics() {
 	d.metrics = metrics.New(d, d.log)
 	if g := d.ground; g != nil && g.driver != nil {
 		d.metrics.WatchAddresses(g.measured)
@@ -21,16 +23,19 @@ func (d *daemon) openMetrics() error {
 	}
 	addr := d.file.Node.Metrics
 	if addr == "" {
-		return nil
+		return
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return inUse("metrics port", addr, err)
+		d.noMetrics = fmt.Sprintf("no metrics on a port of their own: listen on %s: %v", addr, err)
+		d.log.Error().Err(err).Str("addr", addr).Str("hint", noMetricsDo).Msg("no metrics on a port of their own")
+		return
 	}
 	d.metricsPort = l
 	d.undo = append(d.undo, l.Close)
-	return nil
 }
+
+const noMetricsDo = "free the port, or name another one by `metrics` in this node's file, and restart flip here; the control socket has /metrics all the same"
 
 // runMetrics serves the port of its own.
 func (d *daemon) runMetrics(ctx context.Context) error {

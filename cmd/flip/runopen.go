@@ -47,7 +47,8 @@ type daemon struct {
 	members *server.Server // on the server's port, for members only
 	socket  net.Listener
 
-	metricsPort net.Listener // nil: metrics are on the unix socket only
+	metricsPort net.Listener // nil: metrics are on the unix socket only …
+	noMetrics   string       // … although the file names a port, and why
 
 	dog      *watchdog
 	turn     *pulse        // of feed
@@ -89,9 +90,7 @@ func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error)
 	if err := d.openGround(); err != nil {
 		return nil, err
 	}
-	if err := d.openMetrics(); err != nil {
-		return nil, err
-	}
+	d.openMetrics()
 	if err := d.openBeat(keys); err != nil {
 		return nil, err
 	}
@@ -126,6 +125,7 @@ func (d *daemon) keys() (*secure.Keys, error) {
 			return nil, hinted{fmt.Errorf("read key_file: %w", err), "flip keygen > FILE; chmod 0600 FILE; the same on every node"}
 		}
 		key = strings.TrimSpace(string(data))
+		d.warnReadable(name)
 	}
 	keys, err := secure.Derive([]byte(key))
 	if err != nil {
@@ -135,6 +135,14 @@ func (d *daemon) keys() (*secure.Keys, error) {
 		d.log.Warn().Str("reason", reason).Str("hint", "flip keygen makes a good one").Msg("the shared key is weak")
 	}
 	return keys, nil
+}
+
+// warnReadable warns of a key that others than its owner can read.
+func (d *daemon) warnReadable(name string) {
+	if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o077 != 0 {
+		d.log.Warn().Str("key_file", name).Stringer("mode", info.Mode().Perm()).Str("hint", "chmod 0600 "+name).
+			Msg("others than its owner can read the shared key")
+	}
 }
 
 func (d *daemon) me() fsm.Server { return d.file.Spec.Servers[d.self.Name] }

@@ -94,6 +94,9 @@ func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
 			out = append(out, withheld(d.self.Name, slot))
 		}
 	}
+	if d.noMetrics != "" {
+		out = append(out, api.Alarm{Severity: api.Warning, What: d.noMetrics, Do: noMetricsDo})
+	}
 	if d.bootOnly() {
 		out = append(out, api.Alarm{Severity: api.Note, What: bootOnlyWhat, Do: bootOnlyDo})
 	}
