@@ -24,6 +24,9 @@ func (c *Core) Clear() (fsm.Epoch, bool) {
 // obstructs says whether something may be up in this slot, or on its way, that
 // answers once the gate is open and may not.
 func (c *Core) obstructs(s *slot) bool {
+	if s.outside {
+		return false // open or shut, the gate does not concern it
+	}
 	may := c.mayOpen(s)
 	goesOn := may && c.continues(s)
 	if behindGate(&s.job) && (s.state == held || s.state == spoiled) && !goesOn {

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -78,6 +79,8 @@ func (c *Core) begin(s *slot, kind Kind, job fsm.Job) Effect {
 	s.former, s.state, s.why = s.state, spoiled, ""
 	if kind == Release {
 		s.why = job.Reason
+	} else {
+		s.outside = false
 	}
 	s.cancelled = false
 	s.running, s.begun = &Effect{ID: c.lastID, Kind: kind, Job: job}, c.epoch
@@ -143,7 +146,7 @@ func (c *Core) released(s *slot, now time.Duration, e Effect, err error) {
 	switch {
 	case err == nil:
 		s.state, s.way(&e.Job).truth = down, down
-		s.downFails, s.releaseAt = 0, 0
+		s.downFails, s.releaseAt, s.outside = 0, 0, false
 		if s.clean != nil && sameDown(s.clean, &e.Job) {
 			s.clean, s.dirty = nil, false
 		}
@@ -157,7 +160,7 @@ func (c *Core) released(s *slot, now time.Duration, e Effect, err error) {
 			s.clean = nil
 		}
 	default:
-		s.state, s.err = spoiled, err.Error()
+		s.state, s.err, s.outside = spoiled, err.Error(), errors.Is(err, ErrOutsideGate)
 		s.downFails++
 		s.releaseAt = now + c.pause(s.downFails, 0)
 		if s.downFails == 1 && e.Job.AtMostOne {

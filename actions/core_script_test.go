@@ -153,6 +153,9 @@ func (s *script) command(f []string, jobs string) {
 		if len(f) > 2 {
 			err = errors.New(strings.Join(f[2:], " "))
 		}
+		if len(f) > 2 && f[2] == "outside" {
+			err = ErrOutsideGate
+		}
 		if !s.o.end(s.key(f[1]), err) {
 			s.t.Fatalf("%s has no effect in flight", f[1])
 		}

@@ -39,6 +39,7 @@ type slot struct {
 	// whatever their way.
 	gone fsm.Token
 
+	outside   bool      // its last release failed with ErrOutsideGate
 	awaited   fsm.Token // under which it was found to wait for others alone
 	running   *Effect
 	begun     fsm.Epoch // the slice's when running began, or when it was last held on

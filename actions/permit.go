@@ -14,6 +14,11 @@ var errLeaseOver = errors.New("the lease is over")
 // is no failure of the item's.
 func withdrawn(err error) bool { return errors.Is(err, errUnwanted) || errors.Is(err, errLeaseOver) }
 
+// ErrOutsideGate is wrapped by the error of a Release that leaves alone what its
+// driver has never plumbed: it stands outside of the gate, which need not stay
+// shut for it.
+var ErrOutsideGate = errors.New("flip has not plumbed it")
+
 // permitKey is where the context of an effect keeps the question that Permitted
 // asks.
 type permitKey struct{}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/actions/netif"
 	"github.com/flip-ha/flip/fsm"
 )
@@ -78,7 +79,7 @@ func (d *Driver) toRelease(r *request, plumbed map[netip.Addr][]netif.Address) [
 		delete(d.left, p.prefix.Addr())
 		found := plumbed[p.prefix.Addr()]
 		if err := d.hosts(plumbed, found); err != nil && r.it == nil {
-			r.err = err
+			r.err = fmt.Errorf("%w: %w", actions.ErrOutsideGate, err)
 			continue
 		}
 		for _, a := range found {

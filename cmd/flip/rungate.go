@@ -26,13 +26,18 @@ func (d *daemon) openGate(g *ground) error {
 		}
 	}
 	fuse, err := gateFuse(d.file.Spec.Timing)
+	if errors.Is(err, errCoarseTick) {
+		g.without(err)
+		d.log.Warn().Err(err).Msg("no kernel gate")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	built, err := gate.Open(gate.Config{Name: gateName(d.self.Name), Fuse: fuse, Log: d.log}, left)
 	switch {
 	case errors.Is(err, gate.ErrUnavailable), errors.Is(err, gate.ErrForeign), errors.Is(err, gate.ErrForbidden):
-		g.noGate = err.Error()
+		g.without(err)
 		d.log.Warn().Err(err).Dur("takeover_after", fsm.SafeTakeover(d.file.Spec.Timing.Lease)).
 			Msg("no kernel gate: takeovers of this node's at-most-one addresses wait for their lifetime")
 		return nil
@@ -57,7 +62,10 @@ const (
 	longestName = 31
 )
 
-// gateFuse is how late a renewal may come; 0: the usual time.
+var errCoarseTick = errors.New("the kernel's timers are too coarse for a gate under so short a lease")
+
+// gateFuse is how late a renewal may come; 0: the usual time. A gate that could
+// not be open for as long as it takes to renew it would never be: errCoarseTick.
 func gateFuse(t fsm.Timing) (time.Duration, error) {
 	if t.Lease >= shortLease {
 		return 0, nil
@@ -66,7 +74,29 @@ func gateFuse(t fsm.Timing) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the kernel's tick: %w", err)
 	}
-	return fastTicks * tick, nil
+	return fuseFor(t.Lease, tick)
+}
+
+func fuseFor(lease, tick time.Duration) (time.Duration, error) {
+	fuse := fastTicks * tick
+	if open := lease - fuse - 2*tick; open < 2*tick+lease/6 { // two ticks are the least; leases are renewed each sixth
+		return 0, fmt.Errorf("lease %v, tick %v: %w", lease, tick, errCoarseTick)
+	}
+	return fuse, nil
+}
+
+// removeOldGate takes down what a former process of this node left where no gate
+// is wanted, or can be had, any more: nobody would open it.
+func (d *daemon) removeOldGate() error {
+	old, err := gate.Open(gate.Config{Name: gateName(d.self.Name), Log: d.log}, nil)
+	switch {
+	case errors.Is(err, gate.ErrUnavailable), errors.Is(err, gate.ErrForbidden):
+		return nil // then there is none
+	case err != nil:
+		d.log.Error().Err(err).Msg("a gate of a former process may stand and keep this node's addresses from answering")
+		return nil
+	}
+	return errors.Join(old.Dismantle(), old.Close())
 }
 
 // gateName is of the gate's tables: one host may run several nodes.
@@ -77,6 +107,12 @@ func gateName(m fsm.MemberID) string {
 		name = "flip-" + hex.EncodeToString(sum[:8])
 	}
 	return name
+}
+
+// without takes note of why there is no gate.
+func (g *ground) without(err error) {
+	why := err.Error()
+	g.noGate.Store(&why)
 }
 
 // gateMayOpen reports whether nothing stands behind the gate that this process
@@ -110,6 +146,7 @@ func (d *daemon) keepGate(ctx context.Context) error {
 	group.Go(func() error { return d.ground.gate.Run(inner) })
 	group.Go(func() error { return d.ground.keeper.Run(inner) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
+		d.ground.without(err)
 		d.log.Error().Err(err).Msg("the kernel gate has failed: the lease ends now, and this node registers without a gate")
 		d.beat.DropGate()
 	}
@@ -117,14 +154,16 @@ func (d *daemon) keepGate(ctx context.Context) error {
 }
 
 // shutGate closes the gate for good, before a goodbye tells the others that
-// nothing here answers any more.
-func (d *daemon) shutGate() {
+// nothing here answers any more. It reports whether that is so.
+func (d *daemon) shutGate() bool {
 	if g := d.ground; g != nil && g.gate != nil {
 		g.over.Store(true)
 		if err := g.gate.Shut(); err != nil {
 			d.log.Error().Err(err).Msg("cannot shut the kernel gate: it shuts when the lease ends")
+			return false
 		}
 	}
+	return true
 }
 
 // leaveGround takes the gate's tables down after a stop that left nothing behind

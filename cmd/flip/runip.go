@@ -29,9 +29,9 @@ type ground struct {
 
 	gate    *gate.Gate // nil: none, see noGate
 	keeper  *gate.Keeper
-	noGate  string        // why there is no gate although one is wanted
-	cleared atomic.Uint64 // the epoch for which the executor said that the gate may open
-	over    atomic.Bool   // the gate opens no more
+	noGate  atomic.Pointer[string] // why there is no gate although one is wanted
+	cleared atomic.Uint64          // the epoch for which the executor said that the gate may open
+	over    atomic.Bool            // the gate opens no more
 }
 
 // plumbs reports whether this node serves a system whose addresses flip plumbs,
@@ -105,7 +105,10 @@ func (d *daemon) openGround() error {
 		cfg.Gate = g.gate
 	}
 	g.driver = ip.New(cfg)
-	return g.driver.Sweep()
+	if err := g.driver.Sweep(); err != nil || g.gate != nil {
+		return err
+	}
+	return d.removeOldGate()
 }
 
 // runGround keeps addresses and gate until ctx ends.
@@ -160,8 +163,9 @@ var errNoGround = errors.New("this daemon was started with a file in which it pl
 // Acquire implements actions.Driver.
 func (noGround) Acquire(context.Context, fsm.Job) error { return errNoGround }
 
-// Release implements actions.Driver: there is nothing that it could have left.
-func (noGround) Release(context.Context, fsm.Job) error { return nil }
+// Release implements actions.Driver: a former process may have been started with
+// another file, and what it plumbed may be there still.
+func (noGround) Release(context.Context, fsm.Job) error { return errNoGround }
 
 // disown removes addresses that a former process left and nobody names any more.
 func (d *daemon) disown(state *fsm.State) {

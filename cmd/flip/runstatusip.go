@@ -11,10 +11,10 @@ import (
 func (d *daemon) gateStatus() api.Gate {
 	g := d.ground
 	switch {
-	case g == nil || g.gate == nil && g.noGate == "":
+	case g != nil && g.noGate.Load() != nil:
+		return api.Gate{State: api.GateNone, Why: *g.noGate.Load()}
+	case g == nil || g.gate == nil:
 		return api.Gate{State: api.GateNotNeeded}
-	case g.noGate != "":
-		return api.Gate{State: api.GateNone, Why: g.noGate}
 	}
 	s := g.gate.Stats()
 	out := api.Gate{State: api.GateShut, Owned: s.Owned, Addrs: s.Addrs, RenewalUS: s.Last.Microseconds()}

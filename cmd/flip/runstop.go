@@ -37,9 +37,9 @@ func (d *daemon) stop(running, last context.Context) error {
 	}
 	d.handOver(running)
 	err := d.release(last, true)
-	d.shutGate()
+	shut := d.shutGate()
 	if leader, _ := d.node.Leader(); leader != "" { // else nobody could have it agreed on
-		d.sayGoodbye(last)
+		d.sayGoodbye(last, shut)
 	}
 	d.stepDown(running)
 	return err
@@ -59,9 +59,9 @@ func (d *daemon) stepDown(ctx context.Context) {
 // voter, whatever this node's own log still knows of a leader.
 func (d *daemon) abandon(last context.Context) error {
 	d.tellStopping("a part has failed: releasing all at-most-one items")
-	d.shutGate() // what the kernel gates is let go of by this alone
+	shut := d.shutGate() // what the kernel gates is let go of by this alone
 	err := d.release(last, false)
-	d.sayGoodbye(last)
+	d.sayGoodbye(last, shut)
 	return err
 }
 
@@ -193,9 +193,12 @@ func (d *daemon) release(ctx context.Context, atLeastOneToo bool) error {
 // sayGoodbye lets the leader call this node down at once, and names what could
 // not be released. It says nothing as long as this process does not know what an
 // earlier one may have left.
-func (d *daemon) sayGoodbye(ctx context.Context) {
+//
+// With a gate that could not be shut nothing may be kept: a goodbye says of all
+// that is gated that it does not answer any more.
+func (d *daemon) sayGoodbye(ctx context.Context, shut bool) {
 	kept, of := d.exec.Kept()
-	if of == 0 {
+	if of == 0 || !shut && len(kept) > 0 {
 		return
 	}
 	d.beat.Goodbye(kept)

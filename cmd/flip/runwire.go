@@ -56,16 +56,16 @@ func (d *daemon) lookAround() (own []net.HardwareAddr, known []neighbour) {
 }
 
 // isMembers reports whether a hardware address is, or may be, a member's: until
-// all that are up and plumb addresses have said which are theirs nobody is called
-// a stranger.
+// all that plumb addresses have said which are theirs nobody is called a stranger.
+// Also one that is down may live, cut off, and keep an at-least-one address.
 func (d *daemon) isMembers(mac net.HardwareAddr) bool {
 	hood := d.ground.hood
 	if hood.member(mac) != "" {
 		return true
 	}
 	state, _ := d.node.View()
-	for id, m := range state.Members() {
-		if m.Up && servesAddresses(state.Spec(), id) && !hood.knows(id) {
+	for id := range state.Members() {
+		if servesAddresses(state.Spec(), id) && !hood.knows(id) {
 			return true
 		}
 	}
@@ -100,8 +100,8 @@ func (g *ground) askWire(ctx context.Context, addrs []netip.Addr) (answers, erro
 	got := answers{}
 	for _, a := range addrs {
 		l, err := g.net.Find(netip.PrefixFrom(a, a.BitLen()), "")
-		if err != nil {
-			continue
+		if err != nil || !l.Up || !l.Carrier {
+			continue // nothing that is heard, or not heard, there says anything
 		}
 		links[l.Index] = wire.Link{Index: l.Index, Name: l.Name, MAC: l.MAC}
 		byLink[l.Index] = append(byLink[l.Index], a)
