@@ -194,14 +194,16 @@ func TestNetWithoutNFTables(t *testing.T) {
 	ip.settled()
 	n.gateSays(h, api.GateNone)
 	g := ip.heldBy(h)
-	w := n.watch(g.addrs()...)
-	waitFor(calm)
-	at := n.cut(n.CutSilently, lab.Both, h)
-	n.takenOver(15*time.Second, h, g.addrs()...)
-	t.Logf("answered elsewhere %v after the cut", mono.Now().Sub(at))
-	n.heal(h)
-	ip.settled()
-	w.stop(n).neverTwo(t)
+	n.watched(func() report {
+		w := n.watch(g.addrs()...)
+		waitFor(calm)
+		at := n.cut(n.CutSilently, lab.Both, h)
+		n.takenOver(15*time.Second, h, g.addrs()...)
+		t.Logf("answered elsewhere %v after the cut", mono.Now().Sub(at))
+		n.heal(h)
+		ip.settled()
+		return w.stop(n)
+	})
 }
 
 // Without the right to configure the network the node says what it lacks, and

@@ -127,7 +127,16 @@ func (n *network) renewing(h *lab.Host) (perSecond, microseconds float64) {
 
 // lastAnswer signals everything flip on a host and returns how long that host
 // went on to answer for its group; again has it live on.
-func (n *ipNetwork) lastAnswer(s syscall.Signal, again func(*lab.Host)) time.Duration {
+func (n *ipNetwork) lastAnswer(s syscall.Signal, again func(*lab.Host)) (late time.Duration) {
+	n.t.Helper()
+	n.watched(func() (r report) {
+		late, r = n.silence(s, again)
+		return r
+	})
+	return late
+}
+
+func (n *ipNetwork) silence(s syscall.Signal, again func(*lab.Host)) (time.Duration, report) {
 	n.t.Helper()
 	n.settled()
 	victim := n.others(n.leader())[0]
@@ -144,7 +153,6 @@ func (n *ipNetwork) lastAnswer(s syscall.Signal, again func(*lab.Host)) time.Dur
 	again(victim)
 	n.settled()
 	r := w.stop(n.network)
-	r.neverTwo(n.t)
 	r.sees(n.t, g.addrs()...)
 	var last mono.Time
 	for _, a := range g.addrs() {
@@ -154,7 +162,7 @@ func (n *ipNetwork) lastAnswer(s syscall.Signal, again func(*lab.Host)) time.Dur
 		}
 		last = max(last, t)
 	}
-	return last.Sub(at)
+	return last.Sub(at), r
 }
 
 // The same harness with gate and release switched off: the group is plumbed

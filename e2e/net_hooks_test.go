@@ -105,19 +105,21 @@ func TestNetHooksCutOff(t *testing.T) {
 	}{{"cable", n.CutCable}, {"silent", n.CutSilently}} {
 		t.Run(way.name, func(t *testing.T) {
 			n.t = t
-			w := n.watch(singleA, singleB)
-			flip1 := n.Host("flip1")
-			at := n.cut(way.how, lab.Both, flip1)
-			// An at-most-one item whose `down` nobody hears of waits for its holder.
-			n.kernels(hookLease+hookGrace, "flip: 10.77.1.1 10.77.1.2 10.77.1.4 | flip1: 10.77.1.1 | flip2: ")
-			t.Logf("all at its place %v after the cut", mono.Now().Sub(at))
-			healed := n.heal(flip1)
-			n.kernels(20*time.Second, hooksAll)
-			n.ready()
-			r := w.stop(n)
-			r.neverTwo(t)
-			r.sees(t, singleA, singleB)
-			r.letGoWithin(t, hookLease+hookRuns, at, healed, flip1, singleB)
+			n.watched(func() report {
+				w := n.watch(singleA, singleB)
+				flip1 := n.Host("flip1")
+				at := n.cut(way.how, lab.Both, flip1)
+				// An at-most-one item whose `down` nobody hears of waits for its holder.
+				n.kernels(hookLease+hookGrace, "flip: 10.77.1.1 10.77.1.2 10.77.1.4 | flip1: 10.77.1.1 | flip2: ")
+				t.Logf("all at its place %v after the cut", mono.Now().Sub(at))
+				healed := n.heal(flip1)
+				n.kernels(20*time.Second, hooksAll)
+				n.ready()
+				r := w.stop(n)
+				r.sees(t, singleA, singleB)
+				r.letGoWithin(t, hookLease+hookRuns, at, healed, flip1, singleB)
+				return r
+			})
 		})
 	}
 	n.t = t
@@ -127,14 +129,17 @@ func TestNetHooksCutOff(t *testing.T) {
 // goes.
 func TestNetHooksAllIsolated(t *testing.T) {
 	n := newHookNetwork(t)
-	w := n.watch(singleA, singleB)
-	n.cut(n.CutSilently, lab.Both, n.Hosts...)
-	n.kernels(hookLease+hookGrace, "flip: 10.77.1.2 | flip1: 10.77.1.1 | flip2: ")
-	n.heal(n.Hosts...)
-	n.kernels(20*time.Second, hooksAll)
-	r := w.stop(n)
-	r.neverTwo(t)
-	r.sees(t, singleA, singleB)
+	n.watched(func() report {
+		n.ready()
+		w := n.watch(singleA, singleB)
+		n.cut(n.CutSilently, lab.Both, n.Hosts...)
+		n.kernels(hookLease+hookGrace, "flip: 10.77.1.2 | flip1: 10.77.1.1 | flip2: ")
+		n.heal(n.Hosts...)
+		n.kernels(20*time.Second, hooksAll)
+		r := w.stop(n)
+		r.sees(t, singleA, singleB)
+		return r
+	})
 }
 
 // The service network alone is cut: no heartbeat is lost and hooks know of no

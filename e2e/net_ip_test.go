@@ -231,37 +231,42 @@ func TestNetIPTables(t *testing.T) {
 	}{{"cable", n.CutCable, nil}, {"silent", n.CutSilently, home[victim.Name][1:]}} {
 		t.Run(way.name, func(t *testing.T) {
 			n.t = t
-			w := n.watch(mine.addrs()...)
-			at := n.cut(way.how, lab.Both, victim)
-			n.kernels(5*time.Second, n.tableOf(map[string][]group{
-				victim.Name: way.left, other.Name: slices.Concat(single, kept),
-			}))
-			t.Logf("all at its place %v after the cut", mono.Now().Sub(at))
-			healed := n.heal(victim)
-			n.kernels(settleLimit, n.tableOf(home))
-			// Held by two until now: nobody is to look for it at the wrong one.
-			for _, a := range stays.addrs() {
-				n.echoed(time.Second, a, victim)
-			}
-			n.eventually(settleLimit, "all acquired", n.acquired)
-			n.ready()
-			r := w.stop(n.network)
-			r.neverTwo(t)
-			r.sees(t, mine.addrs()...)
-			r.letGoWithin(t, lease, at, healed, victim, mine.addrs()...)
+			n.watched(func() report {
+				w := n.watch(mine.addrs()...)
+				at := n.cut(way.how, lab.Both, victim)
+				n.kernels(5*time.Second, n.tableOf(map[string][]group{
+					victim.Name: way.left, other.Name: slices.Concat(single, kept),
+				}))
+				t.Logf("all at its place %v after the cut", mono.Now().Sub(at))
+				healed := n.heal(victim)
+				n.kernels(settleLimit, n.tableOf(home))
+				// Held by two until now: nobody is to look for it at the wrong one.
+				for _, a := range stays.addrs() {
+					n.echoed(time.Second, a, victim)
+				}
+				n.eventually(settleLimit, "all acquired", n.acquired)
+				n.ready()
+				r := w.stop(n.network)
+				r.sees(t, mine.addrs()...)
+				r.letGoWithin(t, lease, at, healed, victim, mine.addrs()...)
+				return r
+			})
 		})
 	}
 	n.t = t
-	w := n.watch(mine.addrs()...)
-	at := n.cut(n.CutSilently, lab.Both, n.Hosts...)
-	n.kernels(5*time.Second, n.tableOf(map[string][]group{
-		victim.Name: home[victim.Name][1:], other.Name: home[other.Name][1:],
-	}))
-	healed := n.heal(n.Hosts...)
-	n.kernels(settleLimit, n.tableOf(home))
-	r := w.stop(n.network)
-	r.neverTwo(t)
-	r.letGoWithin(t, lease, at, healed, victim, mine.addrs()...)
+	n.watched(func() report {
+		n.ready()
+		w := n.watch(mine.addrs()...)
+		at := n.cut(n.CutSilently, lab.Both, n.Hosts...)
+		n.kernels(5*time.Second, n.tableOf(map[string][]group{
+			victim.Name: home[victim.Name][1:], other.Name: home[other.Name][1:],
+		}))
+		healed := n.heal(n.Hosts...)
+		n.kernels(settleLimit, n.tableOf(home))
+		r := w.stop(n.network)
+		r.letGoWithin(t, lease, at, healed, victim, mine.addrs()...)
+		return r
+	})
 }
 
 // letGoWithin fails if a host answered for an address later than the lease
