@@ -55,6 +55,7 @@ type Config struct {
 	Core     CoreConfig
 	Drivers  map[fsm.Action]Driver
 	Interval time.Duration        // between two sendings of the same report; at least MinInterval
+	Ledger   Ledger               // nil: nobody outlives this process
 	Clock    func() time.Duration // this machine's monotonic clock, the lease's; nil: since New
 	// Changed is told, outside the Executor's locks, after each Step: Clear, Held
 	// and Status may answer otherwise. It may not block; nil: nobody is told.

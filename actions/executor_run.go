@@ -36,6 +36,9 @@ func (x *Executor) stepping(ctx context.Context, wg *sync.WaitGroup) {
 func (x *Executor) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	wait, adopted, awaited := x.decide(ctx, wg)
 	for i := range adopted {
+		if x.cfg.Ledger != nil {
+			x.cfg.Ledger.Adopted(adopted[i])
+		}
 		if a, ok := x.cfg.Drivers[adopted[i].Action].(Adopter); ok {
 			a.Adopted(adopted[i])
 		}
@@ -140,13 +143,27 @@ func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
 		x.log(e).Str("reason", e.Job.Reason).Msg(verb)
 		started := time.Now()
 		ctx, stop := context.WithTimeout(ctx, limit)
-		err := Permitted(ctx)
-		if err == nil {
-			err = do(ctx, e.Job)
-		}
+		err := x.carryOut(ctx, e, do)
 		stop()
 		x.finish(e, err, time.Since(started))
 	})
+}
+
+// carryOut does one effect, between two lines of the ledger.
+func (x *Executor) carryOut(ctx context.Context, e Effect, do func(context.Context, fsm.Job) error) error {
+	if err := Permitted(ctx); err != nil {
+		return err
+	}
+	if x.cfg.Ledger == nil {
+		return do(ctx, e.Job)
+	}
+	run, err := x.cfg.Ledger.Begin(e)
+	if err != nil && e.Kind == Acquire {
+		return fmt.Errorf("note it before it is done: %w", err)
+	}
+	err = do(withRun(ctx, run), e.Job)
+	x.cfg.Ledger.End(e, err)
+	return err
 }
 
 // finish takes in how an effect ended.

@@ -101,6 +101,10 @@ func (c *change) do(cmd Command) Result {
 		return c.removeMember(cmd)
 	case Goodbye:
 		return c.goodbye(cmd)
+	case Cleanup:
+		return c.cleanup(cmd)
+	case Maintain:
+		return c.maintain(cmd)
 	case Probe:
 		return done
 	case Unknown:

@@ -88,6 +88,8 @@ type headerRecord struct {
 	Spec    specBody
 	Voters  Voters
 	MaxTTL  time.Duration
+	// Maintained are the systems under maintenance, sorted; "" is all.
+	Maintained []SystemID `codec:",omitempty"`
 }
 
 type memberRecord struct {

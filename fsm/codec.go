@@ -97,6 +97,8 @@ var decoders = map[byte]func([]byte) (Command, error){
 	TypeSetSpec:      decodeSetSpec,
 	TypeRemoveMember: decodeAs[RemoveMember],
 	TypeGoodbye:      decodeAs[Goodbye],
+	TypeCleanup:      decodeAs[Cleanup],
+	TypeMaintain:     decodeAs[Maintain],
 	TypeProbe:        decodeAs[Probe],
 }
 

@@ -57,6 +57,7 @@ func sampleCommands() []Command {
 		},
 		RemoveMember{Member: "a"},
 		bye,
+		Cleanup{System: "one", Item: "x", At: 9}, Maintain{System: "one", On: true, At: 10},
 		Probe{},
 	}
 }

@@ -19,6 +19,8 @@ const (
 	TypeSetSpec      byte = 0x0a
 	TypeRemoveMember byte = 0x0b
 	TypeGoodbye      byte = 0x0c
+	TypeCleanup      byte = 0x0d
+	TypeMaintain     byte = 0x0e
 	TypeProbe        byte = 0x80
 )
 
@@ -141,6 +143,21 @@ type Fence struct {
 	UpTo   Epoch
 }
 
+// Cleanup forgets what the log remembers as failed, on all members: of one item,
+// of a system (Item ""), or everything (System "" too). Who failed is tried again.
+type Cleanup struct {
+	System SystemID
+	Item   ItemID
+	At     int64
+}
+
+// Maintain begins or ends the maintenance of a system, or of all ("").
+type Maintain struct {
+	System SystemID
+	On     bool
+	At     int64
+}
+
 // SetSpec replaces the Spec; Was is the version it was made from. The first one
 // founds the cluster and names its id.
 type SetSpec struct {
@@ -192,6 +209,12 @@ func (RemoveMember) Type() byte { return TypeRemoveMember }
 
 // Type implements Command.
 func (Goodbye) Type() byte { return TypeGoodbye }
+
+// Type implements Command.
+func (Cleanup) Type() byte { return TypeCleanup }
+
+// Type implements Command.
+func (Maintain) Type() byte { return TypeMaintain }
 
 // Type implements Command.
 func (Probe) Type() byte { return TypeProbe }

@@ -34,7 +34,9 @@ const (
 	KindForced     = "forced"
 	KindFenced     = "fenced"
 	KindRemoved    = "removed"
-	KindMore       = "more" // what one command wrote beyond its share
+	KindCleaned    = "cleaned"    // failures were forgotten
+	KindMaintained = "maintained" // maintenance began or ended
+	KindMore       = "more"       // what one command wrote beyond its share
 )
 
 // Journal is the bounded history, oldest first.

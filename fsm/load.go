@@ -76,7 +76,7 @@ func (l *loader) header(body []byte) error {
 		return errors.New(why)
 	}
 	n := &l.change.next
-	n.cluster, n.spec, n.voters, n.maxTTL = r.Cluster, spec, r.Voters, r.MaxTTL
+	n.cluster, n.spec, n.voters, n.maxTTL, n.maintained = r.Cluster, spec, r.Voters, r.MaxTTL, r.Maintained
 	return nil
 }
 

@@ -26,8 +26,11 @@ type Job struct {
 	// Barred: an at-most-one item that the member owns and this process may not
 	// hold now, since its epoch is not the newest, not up or not settled. What a
 	// former process left of it must go.
-	Barred                    bool
-	Reported                  bool // the log already shows it acquired in Slice.Epoch under Token
+	Barred   bool
+	Reported bool // the log already shows it acquired in Slice.Epoch under Token
+	// Maintained: what is up stays as it is; nothing that fails is repaired, started
+	// again or given away for it.
+	Maintained                bool
 	Failed                    bool // the log already remembers its failure here under Token
 	Addrs                     []string
 	Interface                 string // of the item; "": as IP says

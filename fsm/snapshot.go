@@ -41,7 +41,9 @@ func (s *State) Write(w io.Writer) error {
 	out := &snapshotWriter{w: bufio.NewWriter(w), sum: crc32.New(castagnoli)}
 	out.enc = codec.NewEncoderBytes(&out.body, handle)
 	out.raw(binary.BigEndian.AppendUint32([]byte(snapshotMagic), snapshotVersion))
-	out.record(recordHeader, headerRecord{Cluster: s.cluster, Spec: s.spec.body(), Voters: s.voters, MaxTTL: s.maxTTL})
+	out.record(recordHeader, headerRecord{
+		Cluster: s.cluster, Spec: s.spec.body(), Voters: s.voters, MaxTTL: s.maxTTL, Maintained: s.maintained,
+	})
 	for id, m := range s.Members() {
 		out.record(recordMember, memberRecord{ID: id, Member: m})
 	}

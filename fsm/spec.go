@@ -142,6 +142,11 @@ type System struct {
 	// member that was called down (L9, bets on time): 0 is the smallest safe time,
 	// NeverTakeOver until that member returns.
 	TakeoverAfter time.Duration `codec:",omitempty"`
+	// Fence is a command that one survivor runs before a takeover that nobody has
+	// confirmed: it must have switched the former holder off when it ends well. ""
+	// for none.
+	Fence        string        `codec:",omitempty"`
+	FenceTimeout time.Duration `codec:",omitempty"`
 	// Rehome: the newest change of the system was one of who serves it, or of how
 	// it is divided, so homes may be balanced anew; after a change of its items
 	// alone they may not. Apply sets it, whatever the command says.

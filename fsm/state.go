@@ -20,8 +20,10 @@ type State struct {
 	held     *iradix.Tree[struct{}] // by member, then slot: whose entries are where; derived from slots
 	failures *iradix.Tree[Failure]  // by member, then slot
 	journal  *iradix.Tree[JournalEntry]
-	maxTTL   time.Duration // the largest lease time any Spec in the log had
-	without  Rule          // tests only
+	// maintained are the systems under maintenance, sorted; "" is all.
+	maintained []SystemID
+	maxTTL     time.Duration // the largest lease time any Spec in the log had
+	without    Rule          // tests only
 }
 
 // New is the State before the first entry.
@@ -63,6 +65,15 @@ func (s *State) Members() iter.Seq2[MemberID, Member] {
 		}
 	}
 }
+
+// Maintained reports whether a system is under maintenance: nothing of it is moved
+// or repaired. Leases go on.
+func (s *State) Maintained(id SystemID) bool {
+	return slices.Contains(s.maintained, "") || slices.Contains(s.maintained, id)
+}
+
+// Maintenance are the systems under maintenance by themselves, sorted; "" is all.
+func (s *State) Maintenance() []SystemID { return s.maintained }
 
 // WithVoters is the State with a newer committed list of voters. An older list
 // changes nothing: what was committed is never taken back.

@@ -79,7 +79,7 @@ func drawMessage(t *rapid.T, n *node) Message {
 	case 2:
 		return Ballot{Poll: poll, Voter: voter.Draw(t, "voter"), Voters: index.Draw(t, "list"), Silent: span.Draw(t, "silent")}
 	case 3:
-		return Goodbye{fsm.Goodbye{Member: member.Draw(t, "m"), Process: fsm.Nonce{1}, Epoch: epoch.Draw(t, "e")}}
+		return Goodbye{Goodbye: fsm.Goodbye{Member: member.Draw(t, "m"), Process: fsm.Nonce{1}, Epoch: epoch.Draw(t, "e")}}
 	default:
 		return GoodbyeAck{Process: fsm.Nonce{1}, Kept: -1}
 	}

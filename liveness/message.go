@@ -55,7 +55,13 @@ type Ballot struct {
 }
 
 // Goodbye is repeated until it is acknowledged with nothing kept (L8).
-type Goodbye struct{ fsm.Goodbye }
+//
+// Dead: it is said for a process that has ended, by what has outlived it, so a
+// leader need not be waited for.
+type Goodbye struct {
+	fsm.Goodbye
+	Dead bool `codec:",omitempty"`
+}
 
 // GoodbyeAck says that the log holds the goodbye of that process, with Kept items.
 type GoodbyeAck struct {

@@ -222,7 +222,7 @@ func (p *Process) sayGoodbye(now time.Duration) []Out {
 	}
 	var out []Out
 	for _, to := range p.view.voters() {
-		out = append(out, Out{To: to, Msg: Goodbye{bye}})
+		out = append(out, Out{To: to, Msg: Goodbye{Goodbye: bye}})
 	}
 	if p.cfg.Voter {
 		p.byes.receive(now, From{Member: p.cfg.Self, Instance: p.cfg.Instance}, bye)

@@ -250,7 +250,7 @@ func TestWithoutVoter(t *testing.T) {
 	if out := p.Receive(hour, from, Heartbeat{Epoch: 9, Sent: 1}); len(out) != 0 {
 		t.Errorf("it answered a heartbeat: %+v", out)
 	}
-	if p.Receive(hour, from, Goodbye{fsm.Goodbye{Member: "n2", Process: fsm.Nonce{5}, Host: fsm.Host{Instance: "i-n2"}}}); len(p.byes.heard) != 0 {
+	if p.Receive(hour, from, Goodbye{Goodbye: fsm.Goodbye{Member: "n2", Process: fsm.Nonce{5}, Host: fsm.Host{Instance: "i-n2"}}}); len(p.byes.heard) != 0 {
 		t.Error("it keeps a goodbye")
 	}
 	if p.Ready(hour) || p.Hears(hour) != true || p.TakeOver(hour) {
