@@ -57,7 +57,8 @@ func sampleCommands() []Command {
 		},
 		RemoveMember{Member: "a"},
 		bye,
-		Cleanup{System: "one", Item: "x", At: 9}, Maintain{System: "one", On: true, At: 10},
+		Cleanup{System: "one", Item: "x", At: 9},
+		Maintain{System: "one", On: true, At: 10},
 		Probe{},
 	}
 }

@@ -1,14 +1,12 @@
 package raftnode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,7 +18,6 @@ import (
 
 // The names in a data directory.
 const (
-	lockFile     = "lock"
 	identityFile = "identity.json"
 	boltFile     = "raft.db"
 )
@@ -46,9 +43,10 @@ type Store struct {
 	id identity
 }
 
-// OpenStore opens the data directory dir, or makes it. Its errors say what to
-// do.
-func OpenStore(dir string, log zerolog.Logger) (*Store, error) {
+// OpenStore opens the data directory dir, or makes it. While only what has
+// outlived its last process still has it, releasing what that held, it waits, as
+// long as ctx lasts. Its errors say what to do.
+func OpenStore(ctx context.Context, dir string, log zerolog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -57,7 +55,7 @@ func OpenStore(dir string, log zerolog.Logger) (*Store, error) {
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x bit
 		return nil, fmt.Errorf("close data directory to others: %w", err)
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(ctx, dir, log)
 	if err != nil {
 		return nil, err
 	}
@@ -128,39 +126,6 @@ func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return store, nil
-}
-
-// lockDir takes the directory's lock, which a process holds until its death.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the lock of data directory: %w", err)
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		err = fmt.Errorf("data directory %s is in use by another flip%s: stop it, or give this node a data_dir of its own", dir, holderOf(f))
-	case err != nil:
-		err = fmt.Errorf("lock data directory %s: %w", dir, err)
-	default:
-		// For the message above only: a disk that is full must not matter here.
-		if f.Truncate(0) == nil {
-			_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		}
-		return f, nil
-	}
-	return nil, errors.Join(err, f.Close())
-}
-
-// holderOf reads which process wrote itself into the lock's file.
-func holderOf(f *os.File) string {
-	var buf [32]byte
-	n, _ := f.ReadAt(buf[:], 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
-	if err != nil || pid <= 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (process %d)", pid)
 }
 
 // Instance is the random id made with the directory.

@@ -16,7 +16,7 @@ import (
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := OpenStore(dir, zerolog.Nop())
+	s, err := OpenStore(t.Context(), dir, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func closed(t *testing.T, s *Store) {
 // refused opens dir and wants an error that holds each of the words.
 func refused(t *testing.T, dir string, words ...string) {
 	t.Helper()
-	s, err := OpenStore(dir, zerolog.Nop())
+	s, err := OpenStore(t.Context(), dir, zerolog.Nop())
 	if err == nil {
 		closed(t, s)
 		t.Fatal("it opened")

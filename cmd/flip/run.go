@@ -71,12 +71,12 @@ func (a *App) run(c *cli.Context) error {
 		log.Warn().Str("file", note.File).Int("line", note.Line).Str("key", note.Key).Str("hint", note.Hint).Msg(note.What)
 	}
 	moreThreads(a.Env("GOMAXPROCS"))
-	d, err := open(file, a.paths(c, name, file), log)
+	ctx, release := signals(c.Context, file.Node.ExitOnStdinClose, a.Stdin)
+	defer release()
+	d, err := open(ctx, file, a.paths(c, name, file), log)
 	if err != nil {
 		return err
 	}
-	ctx, release := signals(c.Context, file.Node.ExitOnStdinClose, a.Stdin)
-	defer release()
 	return d.Run(ctx)
 }
 

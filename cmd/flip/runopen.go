@@ -59,14 +59,14 @@ type daemon struct {
 
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
-func open(file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error) {
+func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error) {
 	d := &daemon{file: file, paths: p, log: log, started: time.Now(), stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.store, err = raftnode.OpenStore(p.data, log); err != nil {
+	if d.store, err = raftnode.OpenStore(ctx, p.data, log); err != nil {
 		return nil, err
 	}
 	d.undo = append(d.undo, d.store.Close)
