@@ -52,7 +52,10 @@ func moreThreads(said string) {
 }
 
 // paths is where a node keeps what it keeps.
-type paths struct{ file, data, socket string }
+type paths struct {
+	file, data, socket string
+	without            string // see withoutVariable
+}
 
 func (a *App) run(c *cli.Context) error {
 	if c.NArg() > 1 {
@@ -84,7 +87,7 @@ func (a *App) run(c *cli.Context) error {
 // id has a data directory of its own, so that one file serves every node.
 func (a *App) paths(c *cli.Context, name string, file *config.File) paths {
 	id := string(file.Node.ID)
-	p := paths{file: name, data: filepath.Join(file.Node.DataDir, id), socket: filepath.Join(defaultSocketDir, id+socketSuffix)}
+	p := paths{file: name, data: filepath.Join(file.Node.DataDir, id), socket: filepath.Join(defaultSocketDir, id+socketSuffix), without: a.Env(withoutVariable)}
 	if dir := a.dirFlag(c); dir != "" {
 		p.data, p.socket = filepath.Join(dir, id), filepath.Join(dir, id+socketSuffix)
 	} else if file.Node.Socket != "" {

@@ -180,7 +180,7 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 	p := liveness.New(liveness.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Host: d.host, Process: process,
 		Started: udp.Boottime(), NewNonce: newNonce, Wire: wireVersions, Seed: d.file.Spec, Voter: true,
-		Gate: d.ground != nil && d.ground.gate != nil,
+		Gate: d.ground != nil && (d.ground.gate != nil || d.ground.pretends),
 	})
 	box := keys.Box(secure.Sender{Name: d.self.Name, Instance: d.self.Instance, Process: process})
 	d.beat = newHeartbeat(udp.New(udp.Config{
