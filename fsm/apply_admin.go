@@ -44,6 +44,23 @@ func (c *change) maintain(cmd Maintain) Result {
 		list = nil
 	}
 	c.next.maintained = list
-	c.note(JournalEntry{Kind: KindMaintained, Key: Key{System: cmd.System}, Reason: word})
+	c.noteMaintained(cmd.System, word)
 	return done
+}
+
+// unmaintain ends the maintenance of systems that the Spec no longer has.
+func (c *change) unmaintain() {
+	var left []SystemID
+	for _, id := range c.next.maintained {
+		if _, in := c.next.spec.Systems[id]; in || id == "" {
+			left = append(left, id)
+			continue
+		}
+		c.noteMaintained(id, "off: removed from the configuration")
+	}
+	c.next.maintained = left
+}
+
+func (c *change) noteMaintained(id SystemID, reason string) {
+	c.note(JournalEntry{Kind: KindMaintained, Key: Key{System: id}, Reason: reason})
 }

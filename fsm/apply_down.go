@@ -117,7 +117,9 @@ func (c *change) clearGoodbye(g Goodbye) {
 	})
 }
 
-// fence clears everything of a machine that was switched off, up to an epoch.
+// fence clears everything of a machine that was switched off, up to an epoch (L9).
+// What the machine does under a newer one it does after that. An epoch that is up
+// is not switched off, or it will be called down soon.
 func (c *change) fence(f Fence) Result {
 	m, known := c.member(f.Member)
 	switch {
@@ -125,6 +127,8 @@ func (c *change) fence(f Fence) Result {
 		return refused("the member has never registered")
 	case f.UpTo > m.Epoch:
 		return refused("the member has no epoch %d", f.UpTo)
+	case f.UpTo == m.Epoch && f.Host.Machine == m.Host.Machine && m.Up:
+		return refused("the epoch is up: only one that was called down can be fenced")
 	}
 	count := c.clear(f.Member, func(_ Key, e Entry) bool {
 		return e.Host.Machine == f.Host.Machine && e.Epoch <= f.UpTo

@@ -34,6 +34,7 @@ func (c *change) setSpec(s SetSpec) Result {
 	} else {
 		c.note(JournalEntry{Kind: KindConfigured, Reason: fmt.Sprintf("version %d", spec.Version)})
 	}
+	c.unmaintain()
 	r := respec{change: c, old: old, spec: spec, recipes: oldRecipes(old, spec)}
 	r.slots()
 	r.replicated()

@@ -14,6 +14,7 @@ func Check(s *State) error {
 	c := checker{s: s}
 	c.checkSpec()
 	c.checkVoters()
+	c.checkMaintained()
 	for id, m := range s.Members() {
 		c.checkMember(id, m)
 	}
@@ -56,6 +57,16 @@ func (c *checker) checkSpec() {
 func (c *checker) checkVoters() {
 	c.that(slices.IsSorted(c.s.voters.IDs), "voters are not sorted: %v", c.s.voters.IDs)
 	c.that(len(slices.Compact(slices.Clone(c.s.voters.IDs))) == len(c.s.voters.IDs), "a voter twice: %v", c.s.voters.IDs)
+}
+
+func (c *checker) checkMaintained() {
+	list := c.s.maintained
+	c.that(list == nil || len(list) > 0, "no maintenance, and a list that is not nil")
+	for i, id := range list {
+		_, in := c.s.spec.Systems[id]
+		c.that(in || id == "", "system %q is under maintenance and not in the configuration", id)
+		c.that(i == 0 || list[i-1] < id, "systems under maintenance are out of order: %q", list)
+	}
 }
 
 func (c *checker) checkMember(id MemberID, m Member) {

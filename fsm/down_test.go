@@ -198,9 +198,37 @@ func TestFence(t *testing.T) {
 	d.must(Fence{Member: "a", Host: hostOf("a"), UpTo: e1 - 1})
 	d.wantSet(oneX, "a@%d/%d", e1, token)
 
+	d.refuses(Fence{Member: "a", Host: hostOf("a"), UpTo: e1}, "the epoch is up")
+	d.down("a")
 	d.must(Fence{Member: "a", Host: hostOf("a"), UpTo: e1})
 	d.wantSet(oneX, "")
 	d.wantSet(leastX, "")
+}
+
+// A fence that ended late says nothing of what the machine did since, when it ran
+// again: neither of its entries nor of what it owns.
+func TestFenceSparesNewerEpochs(t *testing.T) {
+	d := founded(t)
+	d.give("a", oneX)
+	e1 := d.epoch("a")
+	d.give("b", oneX)
+	d.down("a")
+	r := d.registration("a")
+	r.Process, r.Host.Boot = nonce("after the reboot"), "boot-2"
+	d.must(r)
+	d.must(Settle{Member: "a", Epoch: d.epoch("a")})
+	token := d.give("a", oneY)
+	d.give("b", oneY)
+	d.must(Fence{Member: "a", Host: hostOf("a"), UpTo: e1})
+	d.wantSet(oneX, "")
+	d.wantSet(oneY, "a@%d/%d", d.epoch("a"), token)
+	if d.memberOf("a").Fenced {
+		t.Fatal("its newer epoch is fenced")
+	}
+	last := d.s.Journal()[len(d.s.Journal())-1]
+	if last.Kind != KindFenced || last.Member != "a" || last.Reason != "1 entries cleared" {
+		t.Fatalf("%+v", last)
+	}
 }
 
 // A machine that was switched off holds nothing that it owned either.

@@ -297,11 +297,14 @@ func plumbed(s *System) {
 
 // hooked makes a system one of hooks.
 func hooked(s *System) {
-	s.Action, s.IP, s.TakeoverAfter = ActionHooks, nil, 0
+	s.Action, s.IP = ActionHooks, nil
 	for i := range s.Items {
 		s.Items[i].Addrs, s.Items[i].Interface = nil, ""
 	}
 }
+
+// fenced gives a system a fence.
+func fenced(s *System) { s.Fence, s.FenceTimeout = "fence", time.Minute }
 
 func without(id SystemID) func(*Spec) { return func(s *Spec) { delete(s.Systems, id) } }
 

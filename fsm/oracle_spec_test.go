@@ -42,7 +42,7 @@ func oracleValid(s Spec) bool {
 		if sys.Split == Replicate && sys.Guarantee == AtMostOne {
 			return false
 		}
-		if sys.TakeoverAfter != 0 && (sys.Action == ActionHooks || sys.Guarantee == AtLeastOne) {
+		if sys.Guarantee == AtLeastOne && (sys.TakeoverAfter != 0 || sys.Fence != "") {
 			return false
 		}
 		for i, it := range sys.Items {

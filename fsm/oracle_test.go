@@ -293,13 +293,14 @@ func (o *oracle) goodbye(g Goodbye) {
 
 func (o *oracle) fence(f Fence) bool {
 	m, ok := o.members[f.Member]
-	if !ok || f.UpTo > m.Epoch {
+	newest := f.UpTo == m.Epoch && f.Host.Machine == m.Host.Machine
+	if !ok || f.UpTo > m.Epoch || (newest && m.Up) {
 		return false
 	}
 	o.drop(func(_ Key, e Entry) bool {
 		return e.Member == f.Member && e.Host.Machine == f.Host.Machine && e.Epoch <= f.UpTo
 	})
-	if f.UpTo == m.Epoch && f.Host.Machine == m.Host.Machine {
+	if newest {
 		m.Fenced = true
 		o.members[f.Member] = m
 	}

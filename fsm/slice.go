@@ -30,7 +30,10 @@ type Job struct {
 	Reported bool // the log already shows it acquired in Slice.Epoch under Token
 	// Maintained: what is up stays as it is; nothing that fails is repaired, started
 	// again or given away for it.
-	Maintained                bool
+	Maintained bool
+	// Bet: others bet on how soon this is released (L9): the release waits for no
+	// other.
+	Bet                       bool
 	Failed                    bool // the log already remembers its failure here under Token
 	Addrs                     []string
 	Interface                 string // of the item; "": as IP says
@@ -47,8 +50,8 @@ type Job struct {
 // Blocker is an entry that an at-most-one job waits for.
 type Blocker struct {
 	Entry
-	// After > 0: the entry's epoch is called down, and the job waits for it no
-	// longer than this, counted from when this process first read so (L9, bets).
+	// After > 0: the entry's epoch is over, and the job waits for it no longer than
+	// this, counted from when this process first read so (L9, bets).
 	After time.Duration
 }
 

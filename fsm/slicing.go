@@ -58,9 +58,10 @@ type slicer struct {
 	behind  bool // the State may be older than the process's own epoch
 	mute    bool // unsettled
 
-	system SystemID
-	sys    System
-	items  []Item
+	system     SystemID
+	sys        System
+	maintained bool
+	items      []Item
 }
 
 func (p *slicer) add(slot *Slot, out *Slice) {
@@ -130,7 +131,7 @@ func (p *slicer) keep(slot *Slot) *Entry {
 func (p *slicer) enter(slot *Slot) {
 	if p.sys.Name == "" || p.system != slot.System {
 		p.system, p.sys = slot.System, p.state.spec.Systems[slot.System]
-		p.items = p.sys.Items
+		p.items, p.maintained = p.sys.Items, p.state.Maintained(slot.System)
 	}
 }
 
@@ -140,6 +141,7 @@ func (p *slicer) job(slot *Slot) Job {
 		p.items = p.items[1:]
 	}
 	job := p.sys.job(slot)
+	job.Maintained = p.maintained
 	if len(p.items) > 0 && p.items[0].ID == slot.Item {
 		job.Addrs, job.Interface = p.items[0].Addrs, p.items[0].Interface
 	}
@@ -160,6 +162,7 @@ func (p *slicer) owed(slot *Slot, e Entry) Owed {
 			job.IP = bareIP
 		}
 	}
+	job.Bet = p.sys.hastens(job.AtMostOne, job.Action)
 	return Owed{Entry: e, Job: job}
 }
 
@@ -186,6 +189,7 @@ func (p *slicer) replicated(out *Slice) {
 		}
 		for _, item := range sys.Items {
 			job := sys.job(&Slot{Key: Key{System: id, Item: item.ID}, Reason: "replicated"})
+			job.Maintained = p.state.Maintained(id)
 			job.Addrs, job.Interface = item.Addrs, item.Interface
 			out.Want = append(out.Want, job)
 		}
@@ -212,6 +216,7 @@ func (p *slicer) failed(me Member, out *Slice) {
 func (s *State) Job(slot Slot) Job {
 	sys := s.spec.Systems[slot.System]
 	job := sys.job(&slot)
+	job.Maintained = s.Maintained(slot.System)
 	if item, ok := sys.find(slot.Item); ok {
 		job.Addrs, job.Interface = item.Addrs, item.Interface
 	}
@@ -223,7 +228,7 @@ func (s *System) job(slot *Slot) Job {
 		Key: slot.Key, Token: slot.Token, AtMostOne: slot.AtMostOne, Gated: slot.Gated,
 		Action: s.Action, IP: s.IP, Alive: s.Alive, Down: s.Down, Config: s.Config,
 		StartTimeout: s.StartTimeout, StopTimeout: s.StopTimeout,
-		Previous: slot.Previous, Reason: slot.Reason,
+		Previous: slot.Previous, Reason: slot.Reason, Bet: s.hastens(slot.AtMostOne, s.Action),
 	}
 }
 

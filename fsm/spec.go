@@ -113,7 +113,7 @@ type Timing struct {
 }
 
 // Slack is ttl lengthened by the 10 % that two clocks may differ.
-func Slack(ttl time.Duration) time.Duration { return ttl + ttl/10 }
+func Slack(ttl time.Duration) time.Duration { return lengthened(ttl) }
 
 // Server is one member as configured.
 type Server struct {
@@ -138,9 +138,10 @@ type System struct {
 	Delay                     time.Duration // how long a change that is no Down may wait
 	CleanOnStart              bool          // `down` once at start for all that is not assigned here
 	IP                        *IP           `codec:",omitempty"` // of ActionIP, else nil; shared: nobody may change one
-	// TakeoverAfter is how long a new owner waits for an ungated address of a
-	// member that was called down (L9, bets on time): 0 is the smallest safe time,
-	// NeverTakeOver until that member returns.
+	// TakeoverAfter is how long a new owner waits for what a member that was called
+	// down may still hold (L9, bets on time). For an ungated address 0 is the smallest
+	// safe time, or no bet if there is a Fence; for a hook 0 is no bet. NeverTakeOver:
+	// until that member returns.
 	TakeoverAfter time.Duration `codec:",omitempty"`
 	// Fence is a command that one survivor runs before a takeover that nobody has
 	// confirmed: it must have switched the former holder off when it ends well. ""
@@ -188,17 +189,4 @@ type Notify struct {
 	// Hosts is an address, or a prefix for all of its addresses.
 	Hosts     string `codec:",omitempty"`
 	Interface string `codec:",omitempty"` // only by this one; "": whichever reaches them
-}
-
-// AddressLifetime is for how long the kernel keeps an ungated at-most-one
-// address that nobody refreshes: the lease rounded up to seconds, which is the
-// kernel's unit, plus one second.
-func AddressLifetime(ttl time.Duration) time.Duration {
-	return (ttl + time.Second - 1).Truncate(time.Second) + time.Second
-}
-
-// SafeTakeover is the smallest TakeoverAfter that is safe with clocks that
-// differ by 10 %: the kernel removes an address up to 1.5 s after its time.
-func SafeTakeover(ttl time.Duration) time.Duration {
-	return (AddressLifetime(ttl) + 1500*time.Millisecond) * 11 / 10
 }

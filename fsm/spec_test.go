@@ -56,10 +56,13 @@ func TestSetSpecRefuses(t *testing.T) {
 		{"another way to write it", address("2001:DB8::1/64"), "no address with its bits"},
 		{"a mapped address", address("::ffff:10.0.0.1/128"), "no address with its bits"},
 		{"a zone", address("fe80::1%eth0/64"), "no address with its bits"},
-		{"a takeover time for hooks", func(s *SetSpec) { on("one", func(s *System) { s.TakeoverAfter = time.Minute })(&s.Spec) }, "only an at-most-one system of addresses"},
+		{"a takeover time of at-least-one hooks", func(s *SetSpec) { on("least", func(s *System) { s.TakeoverAfter = time.Minute })(&s.Spec) }, "only an at-most-one system has"},
+		{"a fence of an at-least-one system", func(s *SetSpec) { on("least", fenced)(&s.Spec) }, "only an at-most-one system is fenced"},
+		{"a fence without a limit", func(s *SetSpec) { on("one", func(s *System) { s.Fence = "f" })(&s.Spec) }, "a fence has a time limit"},
+		{"a limit without a fence", func(s *SetSpec) { on("one", func(s *System) { s.FenceTimeout = 1 })(&s.Spec) }, "a fence has a time limit"},
 		{"a takeover time at-least-one", func(s *SetSpec) {
 			on("ip", func(s *System) { s.Guarantee, s.TakeoverAfter = AtLeastOne, time.Minute })(&s.Spec)
-		}, "only an at-most-one system of addresses"},
+		}, "only an at-most-one system has"},
 		{"a takeover time in the past", func(s *SetSpec) { on("ip", func(s *System) { s.TakeoverAfter = -2 })(&s.Spec) }, "negative"},
 		{"nothing is tracked", ipWith(IP{Track: []Track{{}}}), "an interface or a route"},
 		{"both are tracked", ipWith(IP{Track: []Track{{Interface: "eth0", Route: "0.0.0.0/0"}}}), "an interface or a route"},
@@ -305,6 +308,7 @@ func TestReplicatedItems(t *testing.T) {
 	})
 	t.Run("a fenced machine holds none", func(t *testing.T) {
 		d := founded(t)
+		d.down("a")
 		d.must(Fence{Member: "a", Host: hostOf("a"), UpTo: d.epoch("a")})
 		d.must(d.respec(toMostOne))
 		d.wantSet(allX, "b@%d/0+least c@%d/0+least", d.epoch("b"), d.epoch("c"))

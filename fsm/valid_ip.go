@@ -17,8 +17,12 @@ func (s *System) invalidAction() string {
 		return "how addresses are plumbed is said of a system with action ip, and of no other"
 	case s.TakeoverAfter < NeverTakeOver:
 		return "its takeover time is negative"
-	case s.TakeoverAfter != 0 && (s.Action != ActionIP || s.Guarantee != AtMostOne):
-		return "only an at-most-one system of addresses has a takeover time"
+	case s.TakeoverAfter != 0 && s.Guarantee != AtMostOne:
+		return "only an at-most-one system has a takeover time"
+	case s.Fence != "" && s.Guarantee != AtMostOne:
+		return "only an at-most-one system is fenced"
+	case (s.Fence != "") != (s.FenceTimeout > 0):
+		return "a fence has a time limit, and nothing else has"
 	case s.IP != nil:
 		return s.IP.invalid()
 	default:

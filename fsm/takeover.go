@@ -1,0 +1,42 @@
+package fsm
+
+import "time"
+
+// AddressLifetime is for how long the kernel keeps an ungated at-most-one
+// address that nobody refreshes: the lease rounded up to seconds, which is the
+// kernel's unit, plus one second.
+func AddressLifetime(ttl time.Duration) time.Duration {
+	return (ttl + time.Second - 1).Truncate(time.Second) + time.Second
+}
+
+// SafeTakeover is the smallest TakeoverAfter of addresses that is safe with clocks
+// that differ by 10 %: the kernel removes an address up to 1.5 s after its time.
+func SafeTakeover(ttl time.Duration) time.Duration {
+	return lengthened(AddressLifetime(ttl) + 1500*time.Millisecond)
+}
+
+// What happens on a member between the end of its lease and the end of a hook's
+// effect, if the guard lives and `down` succeeds (L9). The guard begins one
+// heartbeat after the lease's end (ACTIONS.md 5).
+const (
+	// WaitForDead is how long the guard waits for the threads of a daemon that it
+	// has killed (ACTIONS.md 5).
+	WaitForDead = 100 * time.Millisecond
+	// TermToKill is how long a hook that is ended has between TERM and KILL; first
+	// the guard ends what the daemon's own hooks left running (ACTIONS.md 2, 5).
+	TermToKill = 2 * time.Second
+	// SchedulingDelay is for starting `down` of all items at once on a machine that
+	// does other things too: with two CPU hogs the guard was woken 75 ms late at
+	// worst; a second is far beyond that.
+	SchedulingDelay = time.Second
+)
+
+// SafeHookTakeover is the smallest TakeoverAfter of a system with hooks that is
+// safe with clocks that differ by 10 %, if the former holder's guard lives and
+// `down` succeeds within stop_timeout.
+func SafeHookTakeover(timing Timing, sys System) time.Duration {
+	return lengthened(timing.Heartbeat + WaitForDead + TermToKill + sys.StopTimeout + SchedulingDelay)
+}
+
+// lengthened is a time on another machine's clock, which may be 10 % slower.
+func lengthened(d time.Duration) time.Duration { return d + d/10 }
