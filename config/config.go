@@ -106,7 +106,7 @@ func (p *parser) interpret(root *value, over Overrides) *File {
 	var f File
 	f.Spec.Timing = p.timing(top)
 	cluster := p.child(top, "cluster", levelCluster)
-	systems := p.systems(cluster, f.Spec.Timing.Lease)
+	systems := p.systems(cluster, f.Spec.Timing)
 	f.Spec.Servers = p.servers(top, systems)
 	f.Spec.Systems = systems.specs()
 	f.Spec.Quorum = p.quorum(top, f.Spec.Servers)

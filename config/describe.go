@@ -128,6 +128,10 @@ func describeSystems(b *strings.Builder, s fsm.Spec) {
 			describeIP(b, y, s.Timing)
 		} else {
 			fmt.Fprintf(b, "%s: config %s\n", name, y.Config)
+			describeHookTakeover(b, y, s.Timing)
+		}
+		if y.Fence != "" {
+			fmt.Fprintf(b, "%s: %s switches a lost member off before what it may hold is taken over, in %s at most\n", name, quote(y.Fence), short(y.FenceTimeout))
 		}
 		if len(y.Items) > 0 {
 			fmt.Fprintf(b, "%s: data %s\n", name, some(each(y.Items, itemWords)))

@@ -31,18 +31,6 @@ func describeIP(b *strings.Builder, y fsm.System, t fsm.Timing) {
 	}
 }
 
-// gateWords is the takeover time in words.
-func gateWords(y fsm.System, t fsm.Timing) string {
-	wait := "taken over " + short(max(y.TakeoverAfter, fsm.SafeTakeover(t.Lease))) + " after that member was called down"
-	if y.TakeoverAfter == fsm.NeverTakeOver {
-		wait = "not taken over before that member is back"
-	}
-	if y.IP.NoGate {
-		return "gate off: the address of a lost member is " + wait
-	}
-	return "gate on: the kernel ends an address with its lease; from a member without the gate it is " + wait
-}
-
 func each[T any](list []T, words func(T) string) []string {
 	out := make([]string, len(list))
 	for i, v := range list {

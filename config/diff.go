@@ -126,6 +126,8 @@ func (d *differ) system(name string, a, b fsm.System) {
 	d.change(what+": delay", short(a.Delay), short(b.Delay))
 	d.change(what+": clean_on_start", strconv.FormatBool(a.CleanOnStart), strconv.FormatBool(b.CleanOnStart))
 	d.change(what+": takeover_after", takeover(a), takeover(b))
+	d.change(what+": fence", a.Fence, b.Fence)
+	d.change(what+": fence_timeout", fenceTimeout(a), fenceTimeout(b))
 	if a.IP != nil && b.IP != nil {
 		d.ip(what, *a.IP, *b.IP)
 	}
@@ -142,6 +144,13 @@ func takeover(s fsm.System) string {
 	default:
 		return short(s.TakeoverAfter)
 	}
+}
+
+func fenceTimeout(s fsm.System) string {
+	if s.Fence == "" {
+		return ""
+	}
+	return short(s.FenceTimeout)
 }
 
 // ip compares how addresses are plumbed; a change of the action says it all.

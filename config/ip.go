@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/flip-ha/flip/fsm"
 )
@@ -26,7 +25,7 @@ const (
 // The keys that only one of the two actions has.
 var (
 	hookKeys = []string{"alive", "down", "config"}
-	ipKeys   = []string{"interface", "gate", "takeover_after", "probe", "track", "notify"}
+	ipKeys   = []string{"interface", "gate", "probe", "track", "notify"}
 )
 
 // misplaced reports the keys of the other action.
@@ -51,11 +50,10 @@ func (p *parser) misplaced(o object, action fsm.Action) {
 }
 
 // ip reads how a system's addresses are plumbed.
-func (p *parser) ip(o object, s *fsm.System, lease time.Duration) {
+func (p *parser) ip(o object, s *fsm.System) {
 	s.IP = &fsm.IP{}
 	s.IP.Interface, _ = p.device(o)
 	s.IP.NoGate = p.gate(o, s.Guarantee)
-	s.TakeoverAfter = p.takeover(o, s.Guarantee, lease)
 	if probe, f := p.onOff(o, "probe"); f.good {
 		s.IP.NoProbe = !probe
 	}
@@ -82,34 +80,6 @@ func (p *parser) gate(o object, g fsm.Guarantee) bool {
 		return false
 	}
 	return f.good && !on
-}
-
-// takeover reads how long an ungated address of a lost member is left alone.
-func (p *parser) takeover(o object, g fsm.Guarantee, lease time.Duration) time.Duration {
-	v, f := o.get("takeover_after")
-	if !f.set {
-		return 0
-	}
-	if g == fsm.AtLeastOne {
-		p.fail(f.keyAt, f.key, "leave it out", "only at-most-one addresses wait for a lost holder")
-		return 0
-	}
-	if v.kind == kindString && v.text == "never" {
-		return fsm.NeverTakeOver
-	}
-	if v.kind == kindString && nearest(v.text, []string{"never"}) != "" {
-		p.fail(v.at, f.key, `did you mean "never"?`, "%s is no duration", quote(v.text))
-		return 0
-	}
-	d, f := p.duration(v, f, 0, mostTimeout)
-	safe := fsm.SafeTakeover(lease)
-	if !f.good || lease == 0 || d >= safe {
-		return d
-	}
-	p.fail(f.at, f.key, fmt.Sprintf(`at least %s, or "never"`, short(safe)),
-		"%s is not safe: without a gate the kernel keeps an address that nobody refreshes for %s, removes it up to 1.5s later, and clocks may differ by 10 %%",
-		short(d), short(fsm.AddressLifetime(lease)))
-	return 0
 }
 
 // device reads the key interface.

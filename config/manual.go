@@ -3,8 +3,6 @@ package config
 import (
 	"fmt"
 	"strings"
-
-	"github.com/flip-ha/flip/fsm"
 )
 
 // Manual is the reference of the configuration file as Markdown, made of
@@ -126,28 +124,6 @@ Or the timing comes from Flip's own keys, which cannot stand beside it:
 
 A member is called down 1.0 to 1.1 leases after its last heartbeat, plus one round trip and a commit.
 `, short(leastLease), short(mostLease), beatsPerLease, short(leastInterval), short(leastRaft), short(mostRaft))
-}
-
-// manualTakeover writes what a takeover without the kernel gate waits for.
-func manualTakeover(b *strings.Builder) {
-	b.WriteString(`
-## Takeover without the kernel gate
-
-With the gate, an address of a lost member is free once that member is called down: the kernel has ended it with the lease. A member
-without the gate (no nf_tables, or ` + "`\"gate\": \"off\"`" + `) is trusted to the lifetime that its kernel keeps for each address: the lease in
-whole seconds plus one. It is removed up to 1.5 s late, and clocks may differ by 10 %. So ` + "`takeover_after`" + ` is at least
-
-| timing | lifetime of an address | smallest ` + "`takeover_after`" + `, and its default |
-|---|---|---|
-`)
-	for _, word := range presets {
-		t, _ := Preset(word)
-		fmt.Fprintf(b, "| %s | %s | %s |\n", word, short(fsm.AddressLifetime(t.Lease)), short(fsm.SafeTakeover(t.Lease)))
-	}
-	b.WriteString(`
-and counts from when the new owner learns that the member was called down. With "never" the address waits until that member returns.
-At-least-one addresses wait for nobody, and have no gate.
-`)
 }
 
 // manualQuorum writes how many votes call a member down.

@@ -181,6 +181,7 @@ func TestDiff(t *testing.T) {
 		{"system s: data: removed i", system(func(v *fsm.System) { v.Items = nil })},
 		{"system s: takeover_after: none -> never", system(func(v *fsm.System) { v.TakeoverAfter = fsm.NeverTakeOver })},
 		{"system s: takeover_after: none -> 10s", system(func(v *fsm.System) { v.TakeoverAfter = 10 * time.Second })},
+		{"system s: fence: none -> f|system s: fence_timeout: none -> 30s", system(func(v *fsm.System) { v.Fence, v.FenceTimeout = "f", 30*time.Second })},
 		{"system s: interface of i: none -> eth1", system(func(v *fsm.System) { v.Items = []fsm.Item{{ID: "i", Interface: "eth1"}} })},
 		{"system s: addresses of i: none -> x", system(func(v *fsm.System) { v.Items = []fsm.Item{{ID: "i", Addrs: []string{"x"}}} })},
 	} {
@@ -224,7 +225,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 	for _, test := range []struct {
 		of     any
 		fields int
-	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 6}, {fsm.System{}, 15}, {fsm.Item{}, 3}, {fsm.IP{}, 5}, {fsm.Track{}, 2}, {fsm.Notify{}, 3}} {
+	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 6}, {fsm.System{}, 17}, {fsm.Item{}, 3}, {fsm.IP{}, 5}, {fsm.Track{}, 2}, {fsm.Notify{}, 3}} {
 		if n := reflect.TypeOf(test.of).NumField(); n != test.fields {
 			t.Errorf("%T has %d fields, Diff was written for %d: look whether it must show the new one", test.of, n, test.fields)
 		}

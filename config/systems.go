@@ -39,7 +39,7 @@ func (s *systems) specs() map[fsm.SystemID]fsm.System {
 }
 
 // systems reads cluster.system.
-func (p *parser) systems(cluster object, lease time.Duration) *systems {
+func (p *parser) systems(cluster object, timing fsm.Timing) *systems {
 	out := &systems{addrs: plumbed{first: map[netip.Addr]int{}}}
 	shared, f := cluster.get("config")
 	if f.set && shared.kind != kindObject {
@@ -60,14 +60,14 @@ func (p *parser) systems(cluster object, lease time.Duration) *systems {
 	for _, m := range v.members {
 		out.names = append(out.names, m.name)
 		if p.name(m, "cluster.system.", "system", inSystemName) {
-			out.list = append(out.list, system{p.system(m, shared, &out.addrs, lease), m.at})
+			out.list = append(out.list, system{p.system(m, shared, &out.addrs, timing), m.at})
 		}
 	}
 	return out
 }
 
 // system reads one system.
-func (p *parser) system(m member, shared *value, addrs *plumbed, lease time.Duration) fsm.System {
+func (p *parser) system(m member, shared *value, addrs *plumbed, timing fsm.Timing) fsm.System {
 	o := p.object(m.value, "cluster.system."+m.name+".", levelSystem)
 	s := fsm.System{
 		Name: fsm.SystemID(m.name), Action: fsm.ActionHooks,
@@ -88,7 +88,7 @@ func (p *parser) system(m member, shared *value, addrs *plumbed, lease time.Dura
 		s.Config = p.config(o, shared)
 	case fsm.ActionIP:
 		s.Action = action
-		p.ip(o, &s, lease)
+		p.ip(o, &s)
 	default:
 		p.config(o, shared) // for what is wrong with it
 	}
@@ -100,6 +100,8 @@ func (p *parser) system(m member, shared *value, addrs *plumbed, lease time.Dura
 		s.StopTimeout = d
 	}
 	s.Delay, _ = o.duration("delay", 0, mostDelay)
+	s.TakeoverAfter = p.takeover(o, &s, action, timing)
+	p.fence(o, &s, action)
 	p.clean(o, &s)
 	return s
 }
@@ -170,11 +172,15 @@ func (p *parser) hook(o object, name string, split fsm.Split) string {
 	if !f.set && split != fsm.Nothing {
 		p.missing(f, "the command that takes or lets go of a datum")
 	}
-	if strings.ContainsAny(command, " \t") {
-		p.note(f.at, f.key, "put arguments into config, or into a script",
-			"%s is started as it stands, without a shell: the space is part of its name", quote(command))
-	}
+	p.shellLess(command, f, "put arguments into config, or into a script")
 	return command
+}
+
+// shellLess notes a command that looks as if it had arguments.
+func (p *parser) shellLess(command string, f field, hint string) {
+	if strings.ContainsAny(command, " \t") {
+		p.note(f.at, f.key, hint, "%s is started as it stands, without a shell: the space is part of its name", quote(command))
+	}
 }
 
 // clean reads whether leftovers are cleaned up at start, by its new name or by
