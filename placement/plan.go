@@ -90,11 +90,12 @@ func unusable(v View, id fsm.MemberID) string {
 	}
 }
 
-// groups makes a group of each system whose items have slots.
+// groups makes a group of each system whose items have slots, but not of one
+// under maintenance: of that nothing moves.
 func (p *planner) groups() map[fsm.SystemID]*group {
 	out := map[fsm.SystemID]*group{}
 	for id, sys := range p.spec.Systems {
-		if sys.Split == fsm.Shard || sys.Split == fsm.ChooseOne {
+		if (sys.Split == fsm.Shard || sys.Split == fsm.ChooseOne) && !p.state.Maintained(id) {
 			out[id] = newGroup(p, sys)
 		}
 	}
