@@ -17,6 +17,7 @@ type member struct {
 	gate     bool
 	own      fsm.Epoch // the newest epoch in the log that is this process's
 	nextBeat time.Duration
+	beats    uint64 // heartbeats sent
 
 	superseded bool // by another machine: never registers again
 	stopping   bool // a goodbye is being said: never registers again
@@ -154,7 +155,8 @@ func (m *member) left(now time.Duration) (time.Duration, bool) {
 // heartbeat is what is sent at a beat, and notes it. Without a lease, and without
 // the prospect of one, it names no epoch and nobody accepts it.
 func (m *member) heartbeat(now time.Duration, polls []Poll) Heartbeat {
-	hb := Heartbeat{Sent: now, Voters: m.list.Index, Applied: m.at, Polls: polls}
+	m.beats++
+	hb := Heartbeat{Sent: now, Voters: m.list.Index, Applied: m.at, Seq: m.beats, Polls: polls}
 	if m.lease.live() {
 		m.lease.sent.add(now, 2*m.maxTTL())
 		hb.Epoch = m.lease.epoch

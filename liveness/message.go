@@ -24,6 +24,7 @@ type Heartbeat struct {
 	Voters  fsm.Index     // newest committed voter list the sender knows
 	Applied fsm.Index
 	Leased  bool   `codec:",omitempty"` // the sender's lease runs
+	Seq     uint64 `codec:",omitempty"` // how many this process has sent: tells loss, decides nothing
 	Polls   []Poll `codec:",omitempty"`
 }
 

@@ -76,7 +76,15 @@ type PeerStats struct {
 	Why          Drop
 	OtherCluster string // the id it sent with the last DropCluster
 	SendError    string // of the last sending, if it failed
-	Lease        liveness.Peer
+	// RTT and RTTMin are the median and the least of the round trips of the last
+	// seconds; 0: unknown.
+	RTT, RTTMin time.Duration
+	// Loss is the share of this process's heartbeats to it that it did not
+	// acknowledge, 0 to 1; -1: unknown. One that refuses them counts as lost.
+	Loss float64
+	// LossFrom is the share of its heartbeats that did not arrive here, as Loss.
+	LossFrom float64
+	Lease    liveness.Peer
 }
 
 // peer is what is kept per server.
@@ -86,6 +94,8 @@ type peer struct {
 	beat          time.Duration // the last heartbeat, if beats
 	beats         bool
 	ever, denied  bool // whether last, refused mean anything
+	out           echoes
+	in            arrivals
 }
 
 // logEvery bounds the log: one line per reason in this time.
@@ -216,6 +226,8 @@ func (s *statistics) list(now time.Duration, leases []liveness.Peer) []PeerStats
 		p := s.peers[name]
 		stats := p.PeerStats
 		stats.Heard, stats.Refused = -1, -1
+		stats.RTT, stats.RTTMin, stats.Loss = p.out.measured(now)
+		stats.LossFrom = p.in.loss(now)
 		if p.ever {
 			stats.Heard = now - p.last
 		}

@@ -41,6 +41,7 @@ func (e *Endpoint) receive(datagram []byte, from netip.AddrPort) {
 			e.cfg.Measure.Gap(gap)
 		}
 	}
+	e.stats.took(sender, p.msg, now)
 	if p.kind != kindHail {
 		before, _ := e.process.Lease(now)
 		outs := e.process.Receive(now, liveness.From{Member: sender.Name, Instance: sender.Instance}, p.msg)
@@ -80,6 +81,7 @@ func (e *Endpoint) address(outs []liveness.Out) []sending {
 	cluster := e.cfg.Cluster()
 	batch := make([]sending, 0, len(outs))
 	for _, out := range outs {
+		e.stats.gave(out)
 		batch = e.addTo(batch, packet{cluster: cluster, to: out.To, kind: kindOf(out.Msg), msg: out.Msg})
 	}
 	return batch
