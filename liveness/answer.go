@@ -108,31 +108,6 @@ func (p *Process) GoodbyeDone() bool {
 	return p.own.said && (p.own.done || p.member.own == 0 || p.unsettled())
 }
 
-// TakeOver reports whether this voter should make itself leader: the leader's
-// process has said goodbye and the log does not show it, and this is the first
-// live voter by name (L8).
-func (p *Process) TakeOver(now time.Duration) bool {
-	now = p.advance(now)
-	if !p.cfg.Voter || p.view.leading || p.own.said || !p.byes.ofLeader(now) {
-		return false
-	}
-	for _, id := range p.view.list.IDs {
-		if id == p.view.self() {
-			return true
-		}
-		if id != p.view.leader && p.heardLately(now, id.Member()) {
-			return false
-		}
-	}
-	return false
-}
-
-// heardLately reports whether a member's heartbeats arrive.
-func (p *Process) heardLately(now time.Duration, m fsm.MemberID) bool {
-	seen, ok := p.voter.peers[m]
-	return ok && seen.ever && now-seen.heard <= (missedBeats+1)*p.view.beat()
-}
-
 // Ready reports whether this process does its full part: its voter grants again
 // after its start (L7), and its log has caught up with what was acknowledged.
 func (p *Process) Ready(now time.Duration) bool {

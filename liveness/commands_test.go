@@ -56,6 +56,25 @@ var commands = map[string]func(*world, words){
 			w.kill(w.node(name))
 		}
 	},
+	// die n3 [kept=a+b]: a process that has a guard
+	"die": func(w *world, ws words) {
+		for _, name := range ws.names {
+			w.die(w.node(name), ws.kept())
+		}
+	},
+	// unguard n3: the guard is gone too
+	"unguard": func(w *world, ws words) {
+		for _, name := range ws.names {
+			w.node(name).guard = nil
+		}
+	},
+	// freeze n2 for=280ms: it does nothing, and what arrives waits
+	"freeze": func(w *world, ws words) {
+		for _, name := range ws.names {
+			w.node(name).frozen = w.now + ws.span("for", 0)
+			w.printf("%s stands still for %s", name, ms(ws.span("for", 0)))
+		}
+	},
 	// lead n1, or nobody: lead -
 	"lead": func(w *world, ws words) {
 		w.leader = ws.names[0]
@@ -217,12 +236,7 @@ var commands = map[string]func(*world, words){
 	"probe": func(w *world, _ words) { w.commit(fsm.Probe{}) },
 	// goodbye n1 [kept=a+b]
 	"goodbye": func(w *world, ws words) {
-		var kept []fsm.Key
-		for item := range strings.SplitSeq(ws.pairs["kept"], "+") {
-			if item != "" {
-				kept = append(kept, fsm.Key{System: "s", Item: fsm.ItemID(item)})
-			}
-		}
+		kept := ws.kept()
 		for _, name := range ws.names {
 			n := w.node(name)
 			w.printf("%s stops, kept %v", name, kept)

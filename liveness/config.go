@@ -46,6 +46,8 @@ const (
 const (
 	defaultBeat  = 50 * time.Millisecond
 	defaultLease = 300 * time.Millisecond
+
+	defaultElection = 100 * time.Millisecond
 )
 
 // bounded is a duration that is safe to calculate with.

@@ -36,14 +36,17 @@ type goodbyes struct {
 // heardGoodbye is the newest goodbye of one process.
 type heardGoodbye struct {
 	fsm.Goodbye
-	from  fsm.MemberID
-	since time.Duration
+	from fsm.MemberID
+	// gone is from when on its process is not waited for to commit it itself, if
+	// it leads: a heartbeat after it was first heard, at once if it is dead.
+	gone time.Duration
 }
 
 func newGoodbyes(v *view) goodbyes { return goodbyes{view: v, heard: map[stopped]heardGoodbye{}} }
 
 // receive notes a goodbye; it must name its sender.
-func (g *goodbyes) receive(now time.Duration, from From, bye fsm.Goodbye) {
+func (g *goodbyes) receive(now time.Duration, from From, msg Goodbye) {
+	bye := msg.Goodbye
 	if bye.Member != from.Member || bye.Host.Instance != from.Instance || bye.Process == (fsm.Nonce{}) {
 		return
 	}
@@ -53,11 +56,14 @@ func (g *goodbyes) receive(now time.Duration, from From, bye fsm.Goodbye) {
 		return
 	}
 	if !known {
-		have.since = now
+		have.gone = now + g.beat()
+	}
+	if msg.Dead {
+		have.gone = min(have.gone, now)
 	}
 	bye.Kept = slices.Clone(bye.Kept)
 	g.fresh = true
-	g.heard[who] = heardGoodbye{Goodbye: bye, from: from.Member, since: have.since}
+	g.heard[who] = heardGoodbye{Goodbye: bye, from: from.Member, gone: have.gone}
 }
 
 // acks acknowledges what the log shows by now, and forgets it.
@@ -154,13 +160,13 @@ func (g *goodbyes) late() []fsm.Goodbye {
 	return out
 }
 
-// ofLeader reports whether the leader's own process has said goodbye, a while
-// ago, and the log does not show it: somebody else has to lead.
-func (g *goodbyes) ofLeader(now time.Duration) bool {
+// of is from when on a member is not waited for: its process has said goodbye
+// and the log does not show it yet.
+func (g *goodbyes) of(m fsm.MemberID) (gone time.Duration, ok bool) {
 	for _, bye := range g.heard {
-		if bye.Member == g.leader.Member() && g.newest(bye.Goodbye) && now-bye.since >= g.beat() {
-			return true
+		if bye.Member == m && g.newest(bye.Goodbye) {
+			return bye.gone, true
 		}
 	}
-	return false
+	return 0, false
 }

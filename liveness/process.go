@@ -101,7 +101,7 @@ func (p *Process) Receive(now time.Duration, from From, msg Message) []Out {
 		p.poller.count(now, from.Voter(), msg)
 	case Goodbye:
 		if p.cfg.Voter {
-			p.byes.receive(now, from, msg.Goodbye)
+			p.byes.receive(now, from, msg)
 		}
 	case GoodbyeAck:
 		if msg.Process == p.cfg.Process && p.own.said && msg.Kept == len(p.own.kept) {
@@ -220,12 +220,13 @@ func (p *Process) sayGoodbye(now time.Duration) []Out {
 	bye := fsm.Goodbye{
 		Member: p.cfg.Self, Host: p.cfg.Host, Process: p.cfg.Process, Epoch: p.member.own, Kept: p.own.kept,
 	}
+	msg := Goodbye{Goodbye: bye}
 	var out []Out
 	for _, to := range p.view.voters() {
-		out = append(out, Out{To: to, Msg: Goodbye{Goodbye: bye}})
+		out = append(out, Out{To: to, Msg: msg})
 	}
 	if p.cfg.Voter {
-		p.byes.receive(now, From{Member: p.cfg.Self, Instance: p.cfg.Instance}, bye)
+		p.byes.receive(now, From{Member: p.cfg.Self, Instance: p.cfg.Instance}, msg)
 	}
 	return out
 }

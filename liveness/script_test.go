@@ -140,6 +140,15 @@ func (ws words) span(key string, otherwise time.Duration) time.Duration {
 	return d
 }
 
+func (ws words) kept() (keys []fsm.Key) {
+	for item := range strings.SplitSeq(ws.pairs["kept"], "+") {
+		if item != "" {
+			keys = append(keys, fsm.Key{System: "s", Item: fsm.ItemID(item)})
+		}
+	}
+	return keys
+}
+
 func (ws words) number(key string, otherwise int) int {
 	v, ok := ws.pairs[key]
 	if !ok {

@@ -82,7 +82,8 @@ func (w *world) message(from From, o Out, lost bool) {
 		w.printf("%s>%s ballot: %s/%d down, poll of %s, list %d, silent %s%s", from.Member, o.To, m.Poll.Of,
 			m.Poll.Epoch, ms(w.real(o.To, m.Poll.At)), m.Voters, ms(m.Silent), note)
 	case Goodbye:
-		w.printf("%s>%s goodbye %d kept %v%s", from.Member, o.To, m.Epoch, m.Kept, note)
+		w.printf("%s>%s goodbye %d kept %v%s%s", from.Member, o.To, m.Epoch, m.Kept,
+			map[bool]string{true: " (dead)"}[m.Dead], note)
 	case GoodbyeAck:
 		w.printf("%s>%s goodbye acknowledged, %d kept%s", from.Member, o.To, m.Kept, note)
 	}

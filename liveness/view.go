@@ -19,9 +19,11 @@ type view struct {
 	list      fsm.Voters // newest committed one, read in the log or named in an Ack
 	listSince time.Duration
 
-	leading bool
-	leader  fsm.VoterID
-	ledFrom time.Duration // since when leading
+	leading    bool
+	leader     fsm.VoterID
+	ledFrom    time.Duration // since when leading
+	lastLeader fsm.VoterID   // the newest one known, also while there is none …
+	leaderless time.Duration // … since then
 }
 
 func newView(cfg *Config) view {
@@ -34,7 +36,13 @@ func (v *view) lead(now time.Duration, leading bool, leader fsm.VoterID) {
 	if leading && !v.leading {
 		v.ledFrom = now
 	}
+	if leader == "" && v.leader != "" {
+		v.leaderless = now
+	}
 	v.leading, v.leader = leading, leader
+	if leader != "" {
+		v.lastLeader = leader
+	}
 }
 
 // read takes a newer State in; an older one is refused.
@@ -84,6 +92,14 @@ func (v *view) beat() time.Duration {
 		return beat
 	}
 	return defaultBeat
+}
+
+// election is how long Raft waits for an election at least.
+func (v *view) election() time.Duration {
+	if e := bounded(v.spec().Timing.RaftElection); e > 0 {
+		return e
+	}
+	return defaultElection
 }
 
 // maxTTL is the largest lease time that the log has had, as far as it is read.

@@ -152,7 +152,7 @@ func TestGoodbyeMustNameItsSender(t *testing.T) {
 			g := newGoodbyes(v.view)
 			said := bye
 			tt.change(&said)
-			g.receive(hour, tt.from, said)
+			g.receive(hour, tt.from, Goodbye{Goodbye: said})
 			downs := g.downs(v.list)
 			if len(downs) != tt.want {
 				t.Fatalf("%d downs, want %d", len(downs), tt.want)
@@ -171,7 +171,7 @@ func TestUnsettledGoodbyeIsIgnored(t *testing.T) {
 	w.commit(fsm.Register{Member: "n3", Nonce: fsm.Nonce{8}, Process: fsm.Nonce{8}, Replaces: v.epochOf("n3"), Host: host})
 	v.view.read(w.state(), w.index())
 	g := newGoodbyes(v.view)
-	g.receive(hour, From{Member: "n3", Instance: "i-n3"}, fsm.Goodbye{Member: "n3", Host: host, Process: fsm.Nonce{8}})
+	g.receive(hour, From{Member: "n3", Instance: "i-n3"}, Goodbye{Goodbye: fsm.Goodbye{Member: "n3", Host: host, Process: fsm.Nonce{8}}})
 	if n := len(g.downs(v.list)) + len(g.late()) + len(g.acks()); n != 0 {
 		t.Errorf("an unsettled process's goodbye had %d effects", n)
 	}
@@ -181,9 +181,9 @@ func TestGoodbyesAreBounded(t *testing.T) {
 	v, w, _ := newTestVoter(t)
 	g := newGoodbyes(v.view)
 	for i := range 2 * maxGoodbyes {
-		g.receive(hour, From{Member: "n3", Instance: "i-n3"}, fsm.Goodbye{
+		g.receive(hour, From{Member: "n3", Instance: "i-n3"}, Goodbye{Goodbye: fsm.Goodbye{
 			Member: "n3", Host: w.node("n3").host, Process: fsm.Nonce{byte(i), byte(i >> 8), 1},
-		})
+		}})
 	}
 	if len(g.heard) != maxGoodbyes {
 		t.Errorf("%d goodbyes are kept", len(g.heard))

@@ -46,4 +46,5 @@ func (p *Process) wakeVoter(now time.Duration, at func(time.Duration, bool)) {
 		at(h.got+p.view.ttl()+1, true)
 	}
 	at(p.poller.next(p.silentSince))
+	at(p.takesOverAt(now))
 }

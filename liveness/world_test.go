@@ -71,6 +71,7 @@ type node struct {
 	mute     bool          // never registers
 	frozen   time.Duration // until then it does nothing, and what arrives waits
 	register time.Duration
+	guard    *Goodbye // what outlived the last process says for it, until acknowledged
 }
 
 func newWorld() *world {
@@ -185,6 +186,28 @@ func (w *world) kill(n *node) {
 	n.p = nil
 	n.wakeSeq++
 	w.printf("%s is gone", n.name)
+}
+
+// die kills a node's process; its guard says goodbye for it.
+func (w *world) die(n *node, kept []fsm.Key) {
+	n.guard = &Goodbye{Dead: true, Goodbye: fsm.Goodbye{
+		Member: n.name, Host: n.host, Process: n.p.cfg.Process, Epoch: n.p.Epoch(), Kept: kept,
+	}}
+	w.kill(n)
+	w.mourn(n, n.guard)
+}
+
+// mourn repeats a guard's goodbye to all other nodes.
+func (w *world) mourn(n *node, bye *Goodbye) {
+	if n.guard != bye {
+		return
+	}
+	for _, name := range w.names {
+		if name != n.name {
+			w.deliver(From{Member: n.name, Instance: n.host.Instance}, Out{To: name, Msg: *bye})
+		}
+	}
+	w.at(w.now+defaultBeat, func() { w.mourn(n, bye) })
 }
 
 // state is the newest State, and index its index.
@@ -312,6 +335,10 @@ func (w *world) deliver(from From, o Out) {
 func (w *world) arrive(from From, o Out) {
 	to, ok := w.nodes[o.To]
 	if !ok || to.p == nil {
+		if ack, is := o.Msg.(GoodbyeAck); ok && is && to.guard != nil && ack.Process == to.guard.Process {
+			to.guard = nil
+			w.printf("%s's guard is done", to.name)
+		}
 		return
 	}
 	if to.frozen > w.now {

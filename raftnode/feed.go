@@ -3,7 +3,6 @@ package raftnode
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -94,7 +93,7 @@ func (n *Node) read() view {
 
 // spread passes the Detector's signal on to all that wait for it here.
 func (n *Node) spread(ctx context.Context) {
-	var tried time.Time
+	tried := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,9 +103,14 @@ func (n *Node) spread(ctx context.Context) {
 			wake(n.wakeMember)
 			wake(n.wakeTakeIn)
 		}
-		if f := n.deps.Farewells; f != nil && time.Since(tried) >= time.Second && f.TakeOver() {
-			tried = time.Now()
-			n.takeOver(ctx)
+		if f := n.deps.Farewells; f != nil {
+			// Once each time that it becomes this voter's turn: Raft's own elections
+			// go on from there.
+			turn := f.TakeOver()
+			if turn && !tried {
+				n.takeOver(ctx)
+			}
+			tried = turn
 		}
 	}
 }

@@ -57,7 +57,8 @@ func drawMessage(t *rapid.T) liveness.Message {
 		return liveness.Heartbeat{
 			Epoch: drawIndex[fsm.Epoch](t, "epoch"), Sent: drawTime(t, "sent"),
 			Voters: drawIndex[fsm.Index](t, "voters"), Applied: drawIndex[fsm.Index](t, "applied"),
-			Polls: drawList(t, "polls", drawPoll),
+			Polls:  drawList(t, "polls", drawPoll),
+			Leased: rapid.Bool().Draw(t, "leased"), Seq: rapid.Uint64().Draw(t, "seq"),
 		}
 	case 1:
 		id := func(t *rapid.T) fsm.VoterID { return drawText[fsm.VoterID](t, "id") }
@@ -78,7 +79,7 @@ func drawMessage(t *rapid.T) liveness.Message {
 				Rank: rapid.IntRange(0, 9).Draw(t, "rank"),
 			}
 		}
-		return liveness.Goodbye{Goodbye: fsm.Goodbye{
+		return liveness.Goodbye{Dead: rapid.Bool().Draw(t, "dead"), Goodbye: fsm.Goodbye{
 			Member: drawText[fsm.MemberID](t, "member"),
 			Host: fsm.Host{
 				Machine: drawText[string](t, "machine"), Boot: drawText[string](t, "boot"),

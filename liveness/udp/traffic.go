@@ -33,8 +33,10 @@ func (e *Endpoint) receive(datagram []byte, from netip.AddrPort) {
 		return
 	}
 	e.mu.Lock()
-	now := e.cfg.Clock() // under the lock: the process must never see time go back
-	e.stats.heard(sender.Name, now)
+	now := e.cfg.Clock()                                       // under the lock: the process must never see time go back
+	if bye, is := p.msg.(liveness.Goodbye); !is || !bye.Dead { // that one is of a dead one's guard
+		e.stats.heard(sender.Name, now)
+	}
 	var batch []sending
 	if p.kind == kindHeartbeat {
 		if gap, again := e.stats.beat(sender.Name, now); again {
