@@ -86,36 +86,46 @@ func (h *Hooks) Close() error {
 	return nil
 }
 
-// run starts one hook and waits for its end. A system without the command
-// needs nothing done.
+// run starts one of an item's hooks and waits for its end. A system without the
+// command needs nothing done.
 func (h *Hooks) run(ctx context.Context, verb, command, timeout string, job fsm.Job) error {
 	if command == "" {
 		return nil
 	}
-	path, err := find(command)
+	log := h.cfg.Log.With().Str("system", string(job.System)).Str("item", string(job.Item)).Logger()
+	return h.exec(ctx, call{verb, command, timeout, argv(command, job), h.environ(job)}, log)
+}
+
+// call is one start of a hook.
+type call struct {
+	verb, command, timeout string // timeout is the key that the deadline comes from
+	argv, env              []string
+}
+
+// exec starts a hook and waits for its end.
+func (h *Hooks) exec(ctx context.Context, c call, log zerolog.Logger) error {
+	path, err := find(c.command)
 	if err != nil {
-		return fmt.Errorf("start %s hook: %w", verb, err)
+		return fmt.Errorf("start %s hook: %w", c.verb, err)
 	}
-	log := h.cfg.Log.With().Str("system", string(job.System)).Str("item", string(job.Item)).
-		Str("hook", command).Logger()
 	read, write, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start %s hook %s: %w", verb, command, err)
+		return fmt.Errorf("start %s hook %s: %w", c.verb, c.command, err)
 	}
-	p, err := start(ctx, path, argv(command, job), h.environ(job), write)
+	p, err := start(ctx, path, c.argv, c.env, write)
 	_ = write.Close() // the hook has it now; nothing was written here
 	if err != nil {
 		_ = read.Close()
-		return fmt.Errorf("start %s hook %s: %w", verb, command, explain(path, err))
+		return fmt.Errorf("start %s hook %s: %w", c.verb, c.command, explain(path, err))
 	}
-	log = log.With().Int("pid", p.pid).Logger()
+	log = log.With().Str("hook", c.command).Int("pid", p.pid).Logger()
 	out := newOutput(read, log)
 	h.read(out)
 
 	began := time.Now()
 	ended := p.wait(ctx, h.cfg.Grace, log)
 	h.drain(out)
-	return h.result(ctx, fmt.Sprintf("%s hook %s", verb, command), timeout, time.Since(began), ended, out)
+	return h.result(ctx, fmt.Sprintf("%s hook %s", c.verb, c.command), c.timeout, time.Since(began), ended, out)
 }
 
 // result words how a hook ended.
@@ -193,7 +203,14 @@ func argv(command string, job fsm.Job) []string {
 // starts would take them for its own and speak for the daemon.
 var daemonsOwn = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 
-// environ is the daemon's environment with a hook's own variables, of which no
+// hooksOwn are flip's own variables for hooks: a daemon that was itself started by
+// a hook hands none of them on.
+var hooksOwn = []string{
+	"FLIP_ITEM", "FLIP_SYSTEM", "FLIP_MEMBER", "FLIP_TOKEN", "FLIP_REASON", "FLIP_PREVIOUS",
+	"FLIP_FENCE_MEMBER", "FLIP_FENCE_EPOCH", "FLIP_FENCE_MACHINE",
+}
+
+// environ is the daemon's environment with an item's variables, of which no
 // inherited one may shine through.
 func (h *Hooks) environ(job fsm.Job) []string {
 	own := []string{
@@ -202,21 +219,22 @@ func (h *Hooks) environ(job fsm.Job) []string {
 		"FLIP_MEMBER=" + string(h.cfg.Self),
 		"FLIP_TOKEN=" + strconv.FormatUint(uint64(job.Token), 10),
 		"FLIP_REASON=" + job.Reason,
-		"FLIP_PREVIOUS=" + string(job.Previous),
 	}
+	if job.Previous != "" {
+		own = append(own, "FLIP_PREVIOUS="+string(job.Previous))
+	}
+	return environ(own)
+}
+
+// environ is the daemon's environment without its dealings with systemd and
+// anything that is named like flip's own variables for hooks, and those in own.
+func environ(own []string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		inherited := !slices.Contains(daemonsOwn, name)
-		for _, o := range own {
-			inherited = inherited && !strings.HasPrefix(o, name+"=")
-		}
-		if inherited {
+		if !slices.Contains(daemonsOwn, name) && !slices.Contains(hooksOwn, name) {
 			env = append(env, kv)
 		}
-	}
-	if job.Previous == "" {
-		own = own[:len(own)-1]
 	}
 	return append(env, own...)
 }

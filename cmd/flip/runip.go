@@ -154,7 +154,7 @@ func (d *daemon) unfit(job *fsm.Job) string {
 // drivers are who makes items true on this machine, by action.
 func (d *daemon) drivers() map[fsm.Action]actions.Driver {
 	out := map[fsm.Action]actions.Driver{
-		fsm.ActionHooks: actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Log: d.log}),
+		fsm.ActionHooks: d.hooks,
 		fsm.ActionIP:    noGround{},
 	}
 	if d.ground != nil && d.ground.driver != nil {

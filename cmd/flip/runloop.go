@@ -14,6 +14,8 @@ import (
 )
 
 func (d *daemon) openExecutor() {
+	d.hooks = actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Log: d.log})
+	d.fencer = newFencer(d.hooks.Fence, d.fenced, d.fenceDelay, d.log)
 	d.exec = actions.New(actions.Config{
 		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine, Unfit: d.unfit},
 		Drivers:  d.drivers(),
@@ -54,7 +56,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.runGround(last) })
 	g.Go(func() error { return d.dog.Run(last) })
 	for _, actor := range []func(context.Context) error{
-		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics,
+		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 	} {

@@ -42,6 +42,8 @@ type daemon struct {
 	news    struct{ feed, name, stop <-chan struct{} } // of beat, a reader each
 	node    *raftnode.Node
 	exec    *actions.Executor
+	hooks   *actions.Hooks
+	fencer  *fencer
 	metrics *metrics.Exporter
 	local   *server.Server // on the unix socket
 	members *server.Server // on the server's port, for members only

@@ -94,6 +94,7 @@ func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
 			out = append(out, withheld(d.self.Name, slot))
 		}
 	}
+	out = append(out, d.fencer.alarms()...)
 	if d.noMetrics != "" {
 		out = append(out, api.Alarm{Severity: api.Warning, What: d.noMetrics, Do: noMetricsDo})
 	}
