@@ -33,7 +33,7 @@ func (c *Core) obstructs(s *slot) bool {
 		return true
 	}
 	// What was left of the very thing that is wanted is no stranger's.
-	ours := func(left *fsm.Job) bool { return may && sameDown(left, s.want) }
+	ours := func(left *fsm.Job) bool { return may && SameWay(left, s.want) }
 	for i := range s.owe {
 		if o := &s.owe[i]; o.Gated && !c.gone(s, o) && !ours(&o.Job) {
 			return true

@@ -136,7 +136,7 @@ func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
 		s.state = held
 		s.fails, s.acquireAt, s.err = 0, 0, ""
 		s.counts(&e.Job)
-		if s.clean != nil && sameDown(s.clean, &e.Job) {
+		if s.clean != nil && SameWay(s.clean, &e.Job) {
 			s.clean, s.dirty = nil, false // what it was to undo counts as held now
 		}
 	}
@@ -147,7 +147,7 @@ func (c *Core) released(s *slot, now time.Duration, e Effect, err error) {
 	case err == nil:
 		s.state, s.way(&e.Job).truth = down, down
 		s.downFails, s.releaseAt, s.outside = 0, 0, false
-		if s.clean != nil && sameDown(s.clean, &e.Job) {
+		if s.clean != nil && SameWay(s.clean, &e.Job) {
 			s.clean, s.dirty = nil, false
 		}
 		if s.fails == 0 {

@@ -28,8 +28,8 @@ func (w *way) of(j *fsm.Job) bool {
 	return w.action == j.Action && w.down == j.Down && bytes.Equal(w.config, j.Config) && slices.Equal(w.addrs, j.Addrs)
 }
 
-// sameDown says whether letting go by one job lets go of the other.
-func sameDown(a, b *fsm.Job) bool {
+// SameWay says whether letting go by one job lets go of the other.
+func SameWay(a, b *fsm.Job) bool {
 	return a.Action == b.Action && a.Down == b.Down && bytes.Equal(a.Config, b.Config) && slices.Equal(a.Addrs, b.Addrs)
 }
 
@@ -108,7 +108,7 @@ func (c *Core) gone(s *slot, o *fsm.Owed) bool {
 func (c *Core) foreign(s *slot) *fsm.Owed {
 	for i := len(s.owe) - 1; i >= 0; i-- {
 		o := &s.owe[i]
-		if c.gone(s, o) || s.want != nil && !s.want.Keep && sameDown(&o.Job, s.want) {
+		if c.gone(s, o) || s.want != nil && !s.want.Keep && SameWay(&o.Job, s.want) {
 			continue
 		}
 		if o.AtMostOne || c.trusted() {

@@ -29,6 +29,9 @@ type HooksConfig struct {
 	Self  fsm.MemberID
 	Grace time.Duration // from TERM to KILL, counted after the deadline
 	Drain time.Duration
+	// Token is the newest token that hooks of a slot were ever given on this machine
+	// (ledger.List): what they are given never goes back. nil: it is the job's.
+	Token func(fsm.Key) fsm.Token
 	Log   zerolog.Logger
 }
 
@@ -36,8 +39,8 @@ type HooksConfig struct {
 // directly, without a shell, each in a process group of its own, with argv[1]
 // the item, argv[2] the system's config as JSON, the daemon's environment and
 // working directory, and FLIP_ITEM, FLIP_SYSTEM, FLIP_MEMBER, FLIP_TOKEN,
-// FLIP_REASON and, if there was a holder before, FLIP_PREVIOUS. Exit status 0
-// is success. A hook has ordinary scheduling, also where the daemon's is
+// FLIP_REASON and, if there was a holder before, FLIP_PREVIOUS; FLIP_RUN is what
+// the Ledger named this run. Exit status 0 is success. A hook has ordinary scheduling, also where the daemon's is
 // real-time.
 //
 // When its context ends, or when it fails, what lives of a hook's group gets
@@ -93,7 +96,7 @@ func (h *Hooks) run(ctx context.Context, verb, command, timeout string, job fsm.
 		return nil
 	}
 	log := h.cfg.Log.With().Str("system", string(job.System)).Str("item", string(job.Item)).Logger()
-	return h.exec(ctx, call{verb, command, timeout, argv(command, job), h.environ(job)}, log)
+	return h.exec(ctx, call{verb, command, timeout, argv(command, job), h.environ(job, Run(ctx))}, log)
 }
 
 // call is one start of a hook.
@@ -207,21 +210,28 @@ var daemonsOwn = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LIS
 // a hook hands none of them on.
 var hooksOwn = []string{
 	"FLIP_ITEM", "FLIP_SYSTEM", "FLIP_MEMBER", "FLIP_TOKEN", "FLIP_REASON", "FLIP_PREVIOUS",
-	"FLIP_FENCE_MEMBER", "FLIP_FENCE_EPOCH", "FLIP_FENCE_MACHINE",
+	"FLIP_FENCE_MEMBER", "FLIP_FENCE_EPOCH", "FLIP_FENCE_MACHINE", runVariable,
 }
 
 // environ is the daemon's environment with an item's variables, of which no
 // inherited one may shine through.
-func (h *Hooks) environ(job fsm.Job) []string {
+func (h *Hooks) environ(job fsm.Job, run string) []string {
+	token := job.Token
+	if h.cfg.Token != nil {
+		token = max(token, h.cfg.Token(job.Key))
+	}
 	own := []string{
 		"FLIP_ITEM=" + string(job.Item),
 		"FLIP_SYSTEM=" + string(job.System),
 		"FLIP_MEMBER=" + string(h.cfg.Self),
-		"FLIP_TOKEN=" + strconv.FormatUint(uint64(job.Token), 10),
+		"FLIP_TOKEN=" + strconv.FormatUint(uint64(token), 10),
 		"FLIP_REASON=" + job.Reason,
 	}
 	if job.Previous != "" {
 		own = append(own, "FLIP_PREVIOUS="+string(job.Previous))
+	}
+	if run != "" {
+		own = append(own, runVariable+"="+run)
 	}
 	return environ(own)
 }

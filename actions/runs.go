@@ -1,0 +1,307 @@
+package actions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// runVariable is in the environment of each hook and of all that it starts.
+const runVariable = "FLIP_RUN"
+
+const (
+	// lookEvery is how often processes that were signalled are looked at: that is a
+	// file each.
+	lookEvery = 5 * time.Millisecond
+	// scanEvery is how often all processes are looked at, about 10 us each, for what
+	// they have forked meanwhile.
+	scanEvery = 50 * time.Millisecond
+)
+
+// EndRuns ends every process that belongs to one of the runs, as FLIP_RUN in its
+// environment says, with all its descendants: by TERM, and by KILL after the
+// grace. It returns when none is left that could still do anything: what was
+// killed and hangs in the kernel never returns from there. An error says that
+// something may be left.
+func EndRuns(ctx context.Context, runs []string, grace time.Duration, log zerolog.Logger) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	h := hunt{self: os.Getpid(), found: map[int]*prey{}, log: log}
+	for _, run := range runs {
+		h.runs = append(h.runs, []byte(runVariable+"="+run))
+	}
+	defer h.release()
+	if err := h.end(ctx, grace); err != nil {
+		return fmt.Errorf("end the hooks left running: %w", err)
+	}
+	return nil
+}
+
+// hunt is one call of EndRuns.
+type hunt struct {
+	runs  [][]byte // as they stand in an environment
+	self  int
+	found map[int]*prey
+	kill  bool // TERM has had its time
+	log   zerolog.Logger
+}
+
+// prey is one process to be ended.
+type prey struct {
+	stat
+	proc *os.Process
+}
+
+func (h *hunt) end(ctx context.Context, grace time.Duration) error {
+	terms, kills := time.NewTimer(grace), time.NewTimer(2*grace)
+	defer terms.Stop()
+	defer kills.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var scanned time.Time
+	for {
+		if len(h.found) == 0 || time.Since(scanned) >= scanEvery {
+			scanned = time.Now()
+			if err := h.scan(); err != nil {
+				return err
+			}
+			if len(h.found) == 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; left are %s", context.Cause(ctx), strings.Join(h.words(), ", "))
+		case <-kills.C:
+			return fmt.Errorf("not even SIGKILL ends %s", strings.Join(h.words(), ", "))
+		case <-terms.C:
+			h.kill = true
+			h.log.Warn().Strs("processes", h.words()).Msg("hooks left running do not end by TERM: killing them")
+			for _, p := range h.found {
+				h.signal(p)
+			}
+		case <-look.C:
+		}
+		for pid, p := range h.found {
+			if !p.lives(h.kill) {
+				delete(h.found, pid)
+				_ = p.proc.Release() // of what has ended
+			}
+		}
+	}
+}
+
+// scan looks at all processes and signals those that it has not yet.
+func (h *hunt) scan() error {
+	pids, err := processes()
+	if err != nil {
+		return err
+	}
+	var ours []int
+	for _, pid := range pids {
+		if pid != h.self && h.belongs(pid) {
+			ours = append(ours, pid)
+		}
+	}
+	if len(ours)+len(h.found) == 0 {
+		return nil
+	}
+	// A program that clears its environment, such as sudo, is known by its parent.
+	parents := map[int]int{}
+	for _, pid := range pids {
+		if s, ok := statOf(pid); ok {
+			parents[pid] = s.parent
+		}
+	}
+	for _, pid := range pids {
+		for up, n := parents[pid], 0; up > 1 && up != h.self && n < len(pids); up, n = parents[up], n+1 {
+			if h.found[up] != nil || slices.Contains(ours, up) {
+				ours = append(ours, pid)
+				break
+			}
+		}
+	}
+	var fresh []*prey
+	for _, pid := range ours {
+		if p := h.take(pid); p != nil {
+			fresh = append(fresh, p)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	var words []string
+	for _, p := range fresh {
+		words = append(words, p.word())
+	}
+	h.log.Warn().Strs("processes", words).Msg("ending hooks left running")
+	for _, p := range fresh {
+		h.signal(p)
+	}
+	return nil
+}
+
+// belongs says whether a process has one of the runs in its environment.
+func (h *hunt) belongs(pid int) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false // it has ended, or is somebody else's: a hook is of this user
+	}
+	if len(env) == 0 { // the kernel's own, or dead, or its first thread alone is
+		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		for i := 0; i < len(threads) && len(threads) > 1 && len(env) == 0; i++ {
+			env, _ = os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/environ", pid, threads[i].Name()))
+		}
+	}
+	for one := range bytes.SplitSeq(env, []byte{0}) {
+		for _, run := range h.runs {
+			if bytes.Equal(one, run) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// take makes a process one to be ended; nil if it is known, or dead.
+func (h *hunt) take(pid int) *prey {
+	if pid == h.self || h.found[pid] != nil {
+		return nil
+	}
+	s, ok := statOf(pid)
+	if !ok {
+		return nil
+	}
+	// From here on the handle is that process and no other, if the number still
+	// means what it meant.
+	proc, err := os.FindProcess(pid)
+	if err != nil {
+		return nil
+	}
+	p := &prey{stat: s, proc: proc}
+	if !p.lives(h.kill) {
+		_ = proc.Release()
+		return nil
+	}
+	h.found[pid] = p
+	return p
+}
+
+func (h *hunt) signal(p *prey) {
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGCONT} // a stopped process handles no TERM
+	if h.kill {
+		signals = []os.Signal{syscall.SIGKILL}
+	}
+	for _, s := range signals {
+		if err := p.proc.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH) {
+			h.log.Warn().Err(err).Str("process", p.word()).Stringer("signal", s).Msg("cannot signal a hook left running")
+		}
+	}
+}
+
+func (h *hunt) words() []string {
+	var all []string
+	for _, p := range h.found {
+		all = append(all, p.word())
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (h *hunt) release() {
+	for _, p := range h.found {
+		_ = p.proc.Release()
+	}
+}
+
+// lives says whether any thread of a process may still do anything. Once it was
+// killed, one that hangs in the kernel may not.
+func (p *prey) lives(killed bool) bool {
+	now, ok := statOf(p.pid)
+	if !ok || now.started != p.started {
+		return false
+	}
+	if !dead(now.state, killed) {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid))
+	if err != nil {
+		return false
+	}
+	for _, t := range threads {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", p.pid, t.Name()))
+		if s, ok := readStat(data); err == nil && ok && !dead(s.state, killed) {
+			return true
+		}
+	}
+	return false
+}
+
+func dead(state byte, killed bool) bool {
+	return state == 'Z' || state == 'X' || killed && state == 'D'
+}
+
+func (p *prey) word() string {
+	return describe([]member{p.member})[0]
+}
+
+// stat is what /proc/PID/stat says of a process, or of a thread.
+type stat struct {
+	member
+	started uint64 // in ticks since the boot: with the number it names one process
+}
+
+func statOf(pid int) (stat, bool) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, false
+	}
+	return readStat(data)
+}
+
+func readStat(data []byte) (s stat, ok bool) {
+	s.member, _, ok = parseStat(string(data))
+	if !ok {
+		return s, false
+	}
+	const startedField = 22 - 3 // of proc_pid_stat(5), which counts from 1, after the name
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) <= startedField {
+		return s, false
+	}
+	n, err := strconv.ParseUint(string(fields[startedField]), 10, 64)
+	s.started = n
+	return s, err == nil
+}
+
+// processes are the numbers of all there are.
+func processes() ([]int, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list the processes: %w", err)
+	}
+	names, err := dir.Readdirnames(-1)
+	if closing := dir.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the processes: %w", err)
+	}
+	pids := make([]int, 0, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
