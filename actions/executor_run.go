@@ -161,7 +161,7 @@ func (x *Executor) carryOut(ctx context.Context, e Effect, do func(context.Conte
 	if err != nil && e.Kind == Acquire {
 		return fmt.Errorf("note it before it is done: %w", err)
 	}
-	err = do(withRun(ctx, run), e.Job)
+	err = do(WithRun(ctx, run), e.Job)
 	x.cfg.Ledger.End(e, err)
 	return err
 }

@@ -23,8 +23,8 @@ type Ledger interface {
 
 type runKey struct{}
 
-// withRun names the processes that are started under the context.
-func withRun(ctx context.Context, run string) context.Context {
+// WithRun names the processes that are started under the context.
+func WithRun(ctx context.Context, run string) context.Context {
 	if run == "" {
 		return ctx
 	}
