@@ -18,6 +18,7 @@ type LocalConfig struct {
 	Verifier Verifier // nil: ?consistent is refused
 	Version  api.Version
 	Metrics  http.Handler // nil: there are none
+	Doctor   DoctorSource // nil: there is no more to say
 }
 
 type local struct{ LocalConfig }
@@ -30,6 +31,7 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodGet, api.PathAssign, 0, l.assign)
 	r.handle(http.MethodGet, api.PathVersion, 0, l.version)
 	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
+	r.handle(http.MethodGet, api.PathDoctor, 0, l.doctor)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}

@@ -41,6 +41,7 @@ func NewMembers(c MembersConfig) *Server {
 	r.handle(http.MethodPost, api.PathHello, maxHello, m.hello)
 	r.handle(http.MethodPost, api.PathPropose, api.MaxProposal, m.propose)
 	r.handle(http.MethodPost, api.PathNeighbours, maxNeighbours, m.neighbours)
+	r.handle(http.MethodPost, api.PathTime, maxTime, m.time)
 	return newServer(r.mux, c.Log)
 }
 
