@@ -219,7 +219,7 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 func (d *daemon) openAPI() error {
 	d.local = server.NewLocal(server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: verifier{d.node}, Version: thisVersion(),
-		Metrics: d.metrics,
+		Metrics: d.metrics, Doctor: d,
 	})
 	d.members = server.NewMembers(server.MembersConfig{
 		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf, Heard: d.heardNeighbours,
