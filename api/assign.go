@@ -9,6 +9,8 @@ type Assign struct {
 	Stamp
 	Members []AssignMember `json:"members"` // by name: the columns of a pivot
 	Rows    []Row          `json:"rows"`
+	// Maintenance is what of these systems is under it.
+	Maintenance []Maintenance `json:"maintenance,omitempty"`
 }
 
 // AssignMember is a member as a column.

@@ -34,6 +34,9 @@ const (
 	CodeUnavailable = "unavailable"
 	CodeTimeout     = "timeout"
 	CodeInternal    = "internal"
+	CodeRefused     = "refused"   // the cluster has refused a command; Message says why
+	CodeChanged     = "changed"   // what the request names is not what is there: look again
+	CodeUncertain   = "uncertain" // it may or may not have been agreed on
 	CodeNoDaemon    = "no_daemon" // made by the client: nothing answers on the socket
 )
 
@@ -47,6 +50,9 @@ var statusOf = map[string]int{
 	CodeNoLeader:    http.StatusServiceUnavailable,
 	CodeUnavailable: http.StatusServiceUnavailable,
 	CodeTimeout:     http.StatusGatewayTimeout,
+	CodeRefused:     http.StatusConflict,
+	CodeChanged:     http.StatusConflict,
+	CodeUncertain:   http.StatusGatewayTimeout,
 	CodeInternal:    http.StatusInternalServerError,
 }
 

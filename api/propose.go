@@ -13,6 +13,9 @@ type Result struct {
 	Epoch   fsm.Epoch `json:"epoch,omitempty"`
 	Dropped []Move    `json:"dropped,omitempty"`
 	Each    []Result  `json:"each,omitempty"`
+	// Index is how far the leader had read its log by then, this command included;
+	// 0 from one that does not say.
+	Index fsm.Index `json:"index,omitempty"`
 }
 
 // Move is fsm.Move for the wire.

@@ -31,8 +31,11 @@ type Node struct {
 	DataDir  string       `json:"data_dir,omitempty"`
 	File     string       `json:"file,omitempty"`
 	Gate     Gate         `json:"gate"`
+	Guard    Guard        `json:"guard"`
 	// Addresses are the items that flip has plumbed here itself.
 	Addresses []Address `json:"addresses,omitempty"`
+	// Withheld are the items whose `down` fails here: nobody may start them.
+	Withheld []Withheld `json:"withheld,omitempty"`
 }
 
 // The states of a node's kernel gate.
@@ -51,6 +54,51 @@ type Gate struct {
 	Owned     bool   `json:"owned"`         // nobody but flip can alter it
 	Addrs     int    `json:"addrs"`         // inside it
 	RenewalUS int64  `json:"renewal_us"`    // how long its last renewal took, in microseconds
+	// WorstUS is the longest that a renewal has taken.
+	WorstUS int64 `json:"renewal_worst_us"`
+	// Refused counts the renewals that came too late for their fuse or for the
+	// lease, so that the kernel opened nothing.
+	Refused    uint64 `json:"refused"`
+	Protection string `json:"protection,omitempty"` // Owned in words
+}
+
+// The protections that a gate's tables have.
+const (
+	ProtectionOwned   = "nobody but flip can alter it"
+	ProtectionWatched = "watched: rebuilt within milliseconds after somebody alters it"
+)
+
+// Protect puts Owned into words.
+func Protect(owned bool) string {
+	if owned {
+		return ProtectionOwned
+	}
+	return ProtectionWatched
+}
+
+// The states of a node's guard.
+const (
+	GuardRunning   = "running"
+	GuardNone      = "none"       // wanted and not there: Why
+	GuardNotNeeded = "not needed" // nothing at-most-one is served here
+)
+
+// Guard is the process that releases what the daemon holds if the daemon cannot.
+type Guard struct {
+	State    string `json:"state"`
+	PID      int    `json:"pid,omitempty"`
+	Restarts int    `json:"restarts"` // guards that died or did not answer, and were replaced
+	Why      string `json:"why,omitempty"`
+}
+
+// Withheld is an at-most-one item whose `down` fails on this node: what it undoes
+// may still be in effect, so nobody may start it.
+type Withheld struct {
+	System fsm.SystemID `json:"system"`
+	Item   fsm.ItemID   `json:"item"`
+	Rank   int          `json:"rank,omitempty"`
+	Fails  int          `json:"fails"` // in a row
+	Error  string       `json:"error"`
 }
 
 // Address is one item of addresses as this node has plumbed it.
@@ -91,6 +139,7 @@ type Cluster struct {
 	Quorum      Quorum        `json:"quorum"`
 	Timing      Timing        `json:"timing"`
 	Failover    Failover      `json:"failover"`
+	Maintenance []Maintenance `json:"maintenance,omitempty"`
 }
 
 // Quorum is how many voters other than a lost one must call it down.
@@ -138,6 +187,10 @@ type Member struct {
 	TCP      Finding      `json:"tcp"`
 	UDP      Finding      `json:"udp"`
 	Gate     bool         `json:"gate"` // its kernel lets go of at-most-one addresses by itself
+	// RTTUS is a heartbeat's round trip to it in microseconds, LossPermille how many
+	// of a thousand were not answered lately; absent: not known.
+	RTTUS        *int64 `json:"rtt_us,omitempty"`
+	LossPermille *int64 `json:"loss_permille,omitempty"`
 }
 
 // The codes of a Finding; "" is: not looked at yet.
@@ -172,11 +225,23 @@ type System struct {
 	Acquired    int            `json:"acquired"`
 	Outstanding int            `json:"outstanding"` // entries that are not void
 	Unheld      int            `json:"unheld"`      // slots that nobody is known to hold
+	Maintenance bool           `json:"maintenance"` // nothing of it is moved or repaired
+	Takeover    *Takeover      `json:"takeover_after,omitempty"`
+	Fence       string         `json:"fence,omitempty"` // the command that switches a lost holder off
+}
+
+// Takeover is a bet on time: how long after a holder was called down a new owner
+// takes its item although nobody has confirmed that it was let go of. A system
+// without one has nil.
+type Takeover struct {
+	MS             int64  `json:"ms"`
+	SmallestSafeMS int64  `json:"smallest_safe_ms"`
+	Words          string `json:"words"`
 }
 
 // Failure is what a member could not do for an item: a hook failed, or its
 // addresses cannot be held there. It is remembered until it succeeds, is reported
-// mended, or the member's daemon is started anew.
+// mended, is forgotten by a Cleanup, or the member's daemon is started anew.
 type Failure struct {
 	System fsm.SystemID `json:"system"`
 	Item   fsm.ItemID   `json:"item"`

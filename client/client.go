@@ -87,6 +87,9 @@ func (c *Client) Do(ctx context.Context, method, path string, body, into any) er
 	if err != nil {
 		return fmt.Errorf("make request to %s: %w", path, err)
 	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreached(ctx, err)
@@ -114,6 +117,28 @@ func (c *Client) Version(ctx context.Context) (api.Version, error) {
 	var v api.Version
 	err := c.Do(ctx, http.MethodGet, api.PathVersion, nil, &v)
 	return v, err
+}
+
+// Cleanup has failures forgotten and returns those that were remembered before.
+func (c *Client) Cleanup(ctx context.Context, what api.Cleanup) (api.Cleaned, error) {
+	var out api.Cleaned
+	err := c.Do(ctx, http.MethodPost, api.PathCleanup, what, &out)
+	return out, err
+}
+
+// Maintain begins or ends maintenance and returns what is under it by then.
+func (c *Client) Maintain(ctx context.Context, what api.Maintain) (api.Maintained, error) {
+	var out api.Maintained
+	err := c.Do(ctx, http.MethodPost, api.PathMaintenance, what, &out)
+	return out, err
+}
+
+// Release makes the entries named void. They must be api.Blocking of the item's
+// rows; when they are not any more, the error has CodeChanged.
+func (c *Client) Release(ctx context.Context, what api.Release) (api.Released, error) {
+	var out api.Released
+	err := c.Do(ctx, http.MethodPost, api.PathRelease, what, &out)
+	return out, err
 }
 
 func query(system string, consistent bool) string {

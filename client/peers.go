@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/flip-ha/flip/api"
@@ -32,7 +33,8 @@ type Target struct {
 // Close it when done. A connection is used again only for the same Target: an
 // instance that has been replaced is never answered by its successor.
 type Peers struct {
-	http *http.Client
+	http   *http.Client
+	newest atomic.Uint64
 }
 
 // NewPeers takes a function that gives the tls.Config to reach a target with:
@@ -74,8 +76,15 @@ func (p *Peers) Propose(ctx context.Context, to Target, cmd []byte) (fsm.Result,
 	if err := p.post(ctx, to, api.PathPropose, "application/octet-stream", cmd, &res); err != nil {
 		return fsm.Result{}, err
 	}
+	for seen := p.newest.Load(); seen < uint64(res.Index) && !p.newest.CompareAndSwap(seen, uint64(res.Index)); {
+		seen = p.newest.Load()
+	}
 	return res.FSM(), nil
 }
+
+// Newest is the highest index at which a leader has answered a proposal from
+// here. Whoever has read his log up to it has read what those proposals did.
+func (p *Peers) Newest() fsm.Index { return fsm.Index(p.newest.Load()) }
 
 // Neighbours tells another member what this one knows of the network.
 func (p *Peers) Neighbours(ctx context.Context, to Target, mine api.Neighbours) error {

@@ -57,6 +57,7 @@ type Exporter struct {
 	gap         prometheus.Histogram
 	leaseLeft   prometheus.Histogram
 	lapses      prometheus.Counter
+	late        prometheus.Counter
 	diskSync    prometheus.Histogram
 	gateRenewal prometheus.Histogram
 }
@@ -87,6 +88,10 @@ func New(source StatusSource, log zerolog.Logger) *Exporter {
 		Name: "flip_lease_lapses_total",
 		Help: "How often this node's lease has ended for want of answers.",
 	})
+	e.late = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "flip_late_beats_total",
+		Help: "Heartbeats that this node itself sent later than a third of the lease after the one before: it was starved, or its disk or memory held it up.",
+	})
 	e.diskSync = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "flip_disk_sync_seconds",
 		Help:    "Time that a write to the log took, until the disk had it.",
@@ -99,7 +104,7 @@ func New(source StatusSource, log zerolog.Logger) *Exporter {
 	})
 	e.registry.MustRegister(
 		newStatusCollector(source), e.sampled,
-		failover, e.gap, e.leaseLeft, e.lapses, e.diskSync, e.gateRenewal,
+		failover, e.gap, e.leaseLeft, e.lapses, e.late, e.diskSync, e.gateRenewal,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	e.handler = onlyReading(promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{
@@ -129,6 +134,9 @@ func (e *Exporter) ObserveLeaseLeft(d time.Duration) { e.leaseLeft.Observe(d.Sec
 
 // CountLapse records that the lease has ended.
 func (e *Exporter) CountLapse() { e.lapses.Inc() }
+
+// CountLateBeat records that this node sent a heartbeat late.
+func (e *Exporter) CountLateBeat() { e.late.Inc() }
 
 // ObserveDiskSync records how long a write to the log took.
 func (e *Exporter) ObserveDiskSync(d time.Duration) { e.diskSync.Observe(d.Seconds()) }

@@ -24,14 +24,16 @@ func (f *fakeSource) Status() api.Status { return f.st }
 
 // full is a status in which every field that can be absent is there.
 func full() api.Status {
-	heard := int64(25)
+	heard, rtt, loss := int64(25), int64(350), int64(12)
 	return api.Status{
 		Stamp: api.Stamp{Index: 77, AgeMS: 40, Leader: "n1"},
 		Node: api.Node{
 			ID: "n1", Instance: "i1", Version: "1.0", Wire: [2]uint16{1, 2}, PID: 5, UptimeMS: 9, Phase: "running",
 			Waiting: []string{"its first lease"}, Epoch: 12, Lease: api.Lease{Running: true, LeftMS: 260},
-			Drops: []api.Drop{{Peer: "n2", Reason: "replayed", Count: 3}, {Reason: "replayed", Count: 1}, {Peer: "n2", Reason: "replayed", Count: 2}},
-			Gate:  api.Gate{State: api.GateOpen, Owned: true, Addrs: 4, RenewalUS: 24},
+			Drops:    []api.Drop{{Peer: "n2", Reason: "replayed", Count: 3}, {Reason: "replayed", Count: 1}, {Peer: "n2", Reason: "replayed", Count: 2}},
+			Gate:     api.Gate{State: api.GateOpen, Owned: true, Addrs: 4, RenewalUS: 24},
+			Guard:    api.Guard{State: api.GuardRunning, PID: 6, Restarts: 2},
+			Withheld: []api.Withheld{{System: "one", Item: "x", Fails: 3, Error: "exit status 1"}},
 			Addresses: []api.Address{
 				{System: "ip", Item: "a", Interface: "eth0", Addresses: []string{"10.0.0.5/24"}, Gated: true},
 				{System: "ip", Item: "b", Interface: "eth0", Addresses: []string{"10.0.0.6/24"}, Gated: true, Stranger: "02:00:00:00:00:01"},
@@ -41,13 +43,14 @@ func full() api.Status {
 		Cluster: api.Cluster{
 			ID: "c1", SpecVersion: 8, Leader: "n1", LeaderAddr: "192.0.2.1:2200", Voters: []fsm.VoterID{"n1/i1", "n2/i2", "n3/i3"},
 			Quorum: api.Quorum{Votes: 2, Others: 2}, Failover: api.Failover{Possible: true},
-			Timing: api.Timing{Preset: "lan", HeartbeatMS: 50, TTLMS: 300, RaftHeartbeatMS: 100, RaftElectionMS: 100},
+			Timing:      api.Timing{Preset: "lan", HeartbeatMS: 50, TTLMS: 300, RaftHeartbeatMS: 100, RaftElectionMS: 100},
+			Maintenance: []api.Maintenance{{System: "ip"}},
 		},
 		Members: []api.Member{
 			{Name: "n1", Address: "192.0.2.1:2200", Role: "voter", Voter: true, State: api.MemberUp, Epoch: 12, TCP: api.Finding{Code: api.FindSelf}, UDP: api.Finding{Code: api.FindSelf}},
-			{Name: "n2", Address: "192.0.2.2:2200", Role: "voter", Voter: true, State: api.MemberDown, HeardMS: &heard, TCP: api.Finding{Code: api.FindRefused}},
+			{Name: "n2", Address: "192.0.2.2:2200", Role: "voter", Voter: true, State: api.MemberDown, HeardMS: &heard, RTTUS: &rtt, LossPermille: &loss, TCP: api.Finding{Code: api.FindRefused}},
 		},
-		Systems:     []api.System{{Name: "ip", Type: "shard", Guarantee: "at-most-one", Servers: []fsm.MemberID{"n1", "n2"}, Items: 4, Owned: 3, Acquired: 2, Outstanding: 1, Unheld: 2}},
+		Systems:     []api.System{{Name: "ip", Type: "shard", Guarantee: "at-most-one", Servers: []fsm.MemberID{"n1", "n2"}, Items: 4, Owned: 3, Acquired: 2, Outstanding: 1, Unheld: 2, Maintenance: true, Takeover: &api.Takeover{MS: 4000, SmallestSafeMS: 3850}}},
 		Failures:    []api.Failure{{System: "ip", Item: "a", Member: "n2"}, {System: "ip", Item: "b", Member: "n2"}},
 		Differences: []string{"one"},
 		Alarms:      []api.Alarm{{Severity: api.Critical}, {Severity: api.Note}, {Severity: api.Note}},
@@ -59,7 +62,7 @@ func newExporter(t *testing.T, st api.Status) *Exporter {
 	e := New(&fakeSource{st}, zerolog.New(zerolog.NewTestWriter(t)))
 	e.WatchAddresses(func() Addresses { return Addresses{Held: 3, Repaired: 2, Announced: 40, Told: 7, Strangers: 1} })
 	e.WatchGate(func() (Gate, bool) {
-		return Gate{Owned: true, Open: true, Addresses: 4, Renewals: 90, Refused: 1, Repairs: 2, Worst: 3 * time.Millisecond}, true
+		return Gate{Owned: true, Open: true, Addresses: 4, Renewals: 90, Refused: 2, Fused: 1, Repairs: 2, Worst: 3 * time.Millisecond}, true
 	})
 	return e
 }
@@ -78,6 +81,7 @@ func TestScrapeHasWhatStatusShows(t *testing.T) {
 	e.ObserveHeartbeatGap(55 * time.Millisecond)
 	e.ObserveLeaseLeft(250 * time.Millisecond)
 	e.CountLapse()
+	e.CountLateBeat()
 	e.ObserveDiskSync(120 * time.Microsecond)
 	e.ObserveGateRenewal(24 * time.Microsecond)
 	code, body := scrape(t, e, http.MethodGet)
@@ -111,6 +115,17 @@ func TestScrapeHasWhatStatusShows(t *testing.T) {
 		`flip_gate_renewal_last_seconds 2.4e-05`,
 		`flip_address_items{gated="true",interface="eth0",system="ip"} 2`,
 		`flip_address_items_disputed{system="ip"} 1`,
+		`flip_guard_up 1`,
+		`flip_guard_restarts_total 2`,
+		`flip_items_withheld{system="one"} 1`,
+		`flip_peer_rtt_seconds{member="n2"} 0.00035`,
+		`flip_peer_loss_ratio{member="n2"} 0.012`,
+		`flip_system_maintenance{system="ip"} 1`,
+		`flip_system_takeover_after_seconds{system="ip"} 4`,
+		`flip_system_takeover_safe_seconds{system="ip"} 3.85`,
+		`flip_late_beats_total 1`,
+		`flip_gate_refusals_total 2`,
+		`flip_gate_fuse_refusals_total 1`,
 		`flip_failures{member="n2",system="ip"} 2`,
 		`flip_alarms{severity="critical"} 1`,
 		`flip_alarms{severity="warning"} 0`,
@@ -137,9 +152,9 @@ func TestScrapeHasWhatStatusShows(t *testing.T) {
 
 // What is not there is absent, and not 0, which would read as a value.
 func TestScrapeLeavesOutWhatIsNotThere(t *testing.T) {
-	e := New(&fakeSource{api.Status{Stamp: api.Stamp{AgeMS: -1}, Members: []api.Member{{Name: "n2"}}}}, zerolog.Nop())
+	e := New(&fakeSource{api.Status{Stamp: api.Stamp{AgeMS: -1}, Members: []api.Member{{Name: "n2"}}, Systems: []api.System{{Name: "s"}}, Node: api.Node{Guard: api.Guard{State: api.GuardNotNeeded}}}}, zerolog.Nop())
 	_, body := scrape(t, e, http.MethodGet)
-	for _, name := range []string{"flip_log_age_seconds", "flip_member_heard_seconds", "flip_addresses", "flip_gate_open", "flip_gate_renewal_last_seconds"} {
+	for _, name := range []string{"flip_log_age_seconds", "flip_member_heard_seconds", "flip_addresses", "flip_gate_open", "flip_gate_renewal_last_seconds", "flip_guard_up", "flip_guard_restarts_total", "flip_peer_rtt_seconds", "flip_peer_loss_ratio", "flip_system_takeover_after_seconds"} {
 		if strings.Contains(body, "\n"+name) {
 			t.Errorf("%s is there", name)
 		}
@@ -176,7 +191,10 @@ func TestNamesFollowTheConventions(t *testing.T) {
 var notMeasured = []string{
 	"leader", "node.pid", "node.uptime_ms", // flip_cluster_info, process_start_time_seconds
 	"node.phase", "node.waiting", "node.gate.why",
-	"node.gate.owned", "node.gate.addrs", // flip_gate_owned, flip_gate_addresses: from the gate itself
+	"node.gate.owned", "node.gate.addrs", "node.gate.renewal_worst_us", "node.gate.refused", "node.gate.protection", // flip_gate_*: from the gate itself
+	"node.guard.pid", "node.guard.why", "node.withheld.item", "node.withheld.rank", "node.withheld.fails", "node.withheld.error",
+	"cluster.maintenance",                           // each system has its own
+	"systems.takeover_after.words", "systems.fence", // of the configuration
 	"node.addresses.item", "node.addresses.addresses", "node.addresses.stranger",
 	"node.addresses.told", "node.addresses.announced", "node.addresses.repairs", // summed, and counted since the start
 	"node.gate", "node.addresses", // sampled: flip_gate_*, flip_address_*

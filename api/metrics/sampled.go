@@ -26,6 +26,7 @@ type Gate struct {
 	Addresses int // inside it
 	Renewals  uint64
 	Refused   uint64 // came too late, and the kernel opened nothing
+	Fused     uint64 // of these: the fuse had burnt, so the call came late although the lease ran
 	Repairs   uint64 // of what a stranger had done to its tables
 	Worst     time.Duration
 }
@@ -40,6 +41,7 @@ type sampled struct {
 
 	held, repaired, announced, told, strangers           family
 	owned, open, inside, renewals, refused, mends, worst family
+	fused                                                family
 }
 
 func newSampled() *sampled {
@@ -54,6 +56,7 @@ func newSampled() *sampled {
 	s.inside = s.gauge("flip_gate_addresses", "Addresses inside the gate.")
 	s.renewals = s.counter("flip_gate_renewals_total", "Openings and renewals of the gate.")
 	s.refused = s.counter("flip_gate_refusals_total", "Renewals that came too late, so that the kernel opened nothing.")
+	s.fused = s.counter("flip_gate_fuse_refusals_total", "Renewals refused since the call came later after reading the clock than the fuse allows: this process was starved or stopped.")
 	s.mends = s.counter("flip_gate_repairs_total", "Repairs of the gate's tables after somebody else had altered them.")
 	s.worst = s.gauge("flip_gate_renewal_worst_seconds", "The longest that a renewal of the gate has taken.")
 	return s
@@ -96,6 +99,7 @@ func (s *sampled) Collect(ch chan<- prometheus.Metric) {
 	s.inside.put(ch, float64(g.Addresses))
 	s.renewals.put(ch, float64(g.Renewals))
 	s.refused.put(ch, float64(g.Refused))
+	s.fused.put(ch, float64(g.Fused))
 	s.mends.put(ch, float64(g.Repairs))
 	s.worst.put(ch, g.Worst.Seconds())
 }

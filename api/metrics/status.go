@@ -29,11 +29,14 @@ type statusCollector struct {
 
 	info, ready, waiting, epoch, leaseRunning, leaseLeft, drops                   family
 	gateState, gateRenewal, addressItems, disputed                                family
+	guardUp, guardRestarts, withheld                                              family
 	index, age, hasLeader, leads, clusterInfo, specVersion                        family
 	voters, votesNeeded, votesOthers, failover                                    family
 	heartbeat, ttl, raftHeartbeat, raftElection                                   family
 	memberInfo, memberState, memberVoter, memberGate, memberEpoch, heard, finding family
+	rtt, loss                                                                     family
 	systemInfo, items, owned, acquired, outstanding, unheld, servers              family
+	maintenance, takeover, safeTakeover                                           family
 	failures, differences, alarms                                                 family
 }
 
@@ -56,6 +59,9 @@ func (c *statusCollector) nodeFamilies() {
 	c.drops = c.counter("flip_drops_total", "Datagrams and connections refused, by reason and by the peer that they name (empty: none).", "peer", "reason")
 	c.gateState = c.gauge("flip_gate_state", "1 for the state of this node's kernel gate, 0 for each other; none: it is wanted and cannot be had, takeovers wait instead.", "state")
 	c.gateRenewal = c.gauge("flip_gate_renewal_last_seconds", "How long the last renewal of the kernel gate took; absent: none yet.")
+	c.guardUp = c.gauge("flip_guard_up", "1 while a guard stands by to release what the daemon holds if it cannot; absent: none is needed.")
+	c.guardRestarts = c.counter("flip_guard_restarts_total", "Guards that died or did not answer, and were replaced.")
+	c.withheld = c.gauge("flip_items_withheld", "At-most-one items whose down hook fails here, so that nobody may start them.", "system")
 	c.addressItems = c.gauge("flip_address_items", "Items whose addresses flip has plumbed here, behind the gate or not.", "system", "interface", "gated")
 	c.disputed = c.gauge("flip_address_items_disputed", "Items for an address of which a host outside the cluster answers now.", "system")
 	c.failures = c.gauge("flip_failures", "Items of a system that failed on a member and are remembered as failed.", "system", "member")
@@ -87,6 +93,8 @@ func (c *statusCollector) memberFamilies() {
 	c.memberGate = c.gauge("flip_member_gate", "1 if a member's kernel lets go of at-most-one addresses by itself when its lease ends.", "member")
 	c.memberEpoch = c.gauge("flip_member_epoch", "A member's newest registration, an index of the log.", "member")
 	c.heard = c.gauge("flip_member_heard_seconds", "Time since the last verified datagram of another member; absent: none yet.", "member")
+	c.rtt = c.gauge("flip_peer_rtt_seconds", "Round trip of a heartbeat to a member; absent: not known.", "member")
+	c.loss = c.gauge("flip_peer_loss_ratio", "Share of the heartbeats to a member that were not answered lately; absent: not known.", "member")
 	c.finding = c.gauge("flip_peer_finding", "What this node met when it tried to reach a member: 1 for the present finding (ok: reached).", "member", "protocol", "finding")
 }
 
@@ -97,6 +105,9 @@ func (c *statusCollector) systemFamilies() {
 	c.owned = c.gauge("flip_system_items_owned", "Items that are assigned to a member.", "system")
 	c.acquired = c.gauge("flip_system_items_acquired", "Items whose owner has reported to hold them.", "system")
 	c.outstanding = c.gauge("flip_system_outstanding", "Entries of members that may still hold an item that is not theirs.", "system")
+	c.maintenance = c.gauge("flip_system_maintenance", "1 while nothing of a system is moved or repaired.", "system")
+	c.takeover = c.gauge("flip_system_takeover_after_seconds", "How long after a holder was called down others take over what nobody has confirmed; absent: no such bet is made.", "system")
+	c.safeTakeover = c.gauge("flip_system_takeover_safe_seconds", "The smallest safe value of that time.", "system")
 	c.unheld = c.gauge("flip_system_items_unheld", "Items that nobody is known to hold.", "system")
 }
 
@@ -117,6 +128,11 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		c.acquired.put(ch, float64(s.Acquired), name)
 		c.outstanding.put(ch, float64(s.Outstanding), name)
 		c.unheld.put(ch, float64(s.Unheld), name)
+		c.maintenance.put(ch, truth(s.Maintenance), name)
+		if t := s.Takeover; t != nil {
+			c.takeover.put(ch, seconds(t.MS), name)
+			c.safeTakeover.put(ch, seconds(t.SmallestSafeMS), name)
+		}
 	}
 	c.troubles(ch, st)
 }
@@ -139,6 +155,17 @@ func (c *statusCollector) node(ch chan<- prometheus.Metric, st api.Status) {
 	}
 	for k, count := range sum {
 		c.drops.put(ch, float64(count), string(k.peer), k.reason)
+	}
+	if g := n.Guard; g.State == api.GuardRunning || g.State == api.GuardNone {
+		c.guardUp.put(ch, truth(g.State == api.GuardRunning))
+		c.guardRestarts.put(ch, float64(g.Restarts))
+	}
+	withheld := map[fsm.SystemID]int{}
+	for _, w := range n.Withheld {
+		withheld[w.System]++
+	}
+	for system, count := range withheld {
+		c.withheld.put(ch, float64(count), string(system))
 	}
 	c.addresses(ch, n)
 }
@@ -199,6 +226,12 @@ func (c *statusCollector) member(ch chan<- prometheus.Metric, m api.Member) {
 	c.memberEpoch.put(ch, float64(m.Epoch), name)
 	if m.HeardMS != nil {
 		c.heard.put(ch, seconds(*m.HeardMS), name)
+	}
+	if m.RTTUS != nil {
+		c.rtt.put(ch, float64(*m.RTTUS)/1e6, name)
+	}
+	if m.LossPermille != nil {
+		c.loss.put(ch, float64(*m.LossPermille)/1e3, name)
 	}
 	for _, f := range []struct{ protocol, code string }{{"tcp", m.TCP.Code}, {"udp", m.UDP.Code}} {
 		if f.code != api.FindSelf {

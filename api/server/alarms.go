@@ -13,7 +13,7 @@ import (
 const noLeader = "there is no leader"
 
 // obstacle is why the loss of some member would not be made good, and what to
-// do about it.
+// do about it; do is "" for what has an alarm of its own.
 type obstacle struct{ why, do string }
 
 // obstacles are all that keep a failover from being possible now.
@@ -24,21 +24,30 @@ func obstacles(st api.Status, spec *fsm.Spec) []obstacle {
 	}
 	out = append(out, missingVotes(st)...)
 	for _, sys := range st.Systems {
-		if sys.Items == 0 || spec.Systems[sys.Name].Split == fsm.Replicate {
-			continue
+		if sys.Items > 0 && spec.Systems[sys.Name].Split != fsm.Replicate {
+			out = append(out, obstaclesOf(st, sys, spec.Systems[sys.Name])...)
 		}
-		if n := serving(st, sys); n < 2 {
-			out = append(out, obstacle{
-				fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n),
-				"start its other servers, or let another server list it",
-			})
-		}
-		if spec.Systems[sys.Name].Guarantee == fsm.AtMostOne && spec.Systems[sys.Name].Action == fsm.ActionHooks {
-			out = append(out, obstacle{
-				fmt.Sprintf("system %s: at-most-one with hooks: after a crash its items wait for their dead holder's return", sys.Name),
-				"nothing is broken: only the dead node itself knows that its hook's effect is gone; at-least-one systems do not wait",
-			})
-		}
+	}
+	return out
+}
+
+// obstaclesOf are those of one system.
+func obstaclesOf(st api.Status, sys api.System, conf fsm.System) []obstacle {
+	var out []obstacle
+	if sys.Maintenance {
+		out = append(out, obstacle{why: fmt.Sprintf("system %s is under maintenance: nothing of it is moved", sys.Name)})
+	}
+	if n := serving(st, sys); n < 2 {
+		out = append(out, obstacle{
+			fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n),
+			"start its other servers, or let another server list it",
+		})
+	}
+	if conf.Guarantee == fsm.AtMostOne && conf.Action == fsm.ActionHooks && conf.Fence == "" && conf.TakeoverAfter <= 0 {
+		out = append(out, obstacle{
+			fmt.Sprintf("system %s: at-most-one with hooks: after the loss of a machine its items wait for its return", sys.Name),
+			"nothing is broken: only the lost node itself knows that its hook's effect is gone; a `fence`, or a bet on time (takeover_after), ends the wait; at-least-one systems do not wait",
+		})
 	}
 	return out
 }
@@ -104,6 +113,10 @@ func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Al
 	out = append(out, failureAlarms(st.Failures, s.Spec())...)
 	out = append(out, seenAlarms(s)...)
 	out = append(out, ungated(st, s)...)
+	out = append(out, withheldAlarms(st.Node)...)
+	out = append(out, guardAlarms(st)...)
+	out = append(out, betAlarms(st)...)
+	out = append(out, maintenanceAlarms(st.Cluster.Maintenance)...)
 	if len(st.Differences) > 0 {
 		out = append(out, api.Alarm{
 			Severity: api.Warning,
@@ -146,7 +159,7 @@ func clusterAlarms(st api.Status, obstacles []obstacle) []api.Alarm {
 	}
 	if st.Cluster.ID != "" {
 		for _, o := range obstacles {
-			if o.why != noLeader { // that has an alarm of its own
+			if o.do != "" {
 				out = append(out, api.Alarm{Severity: api.Warning, What: "failover impossible: " + o.why, Do: o.do})
 			}
 		}
@@ -238,24 +251,4 @@ func slotAlarms(s *fsm.State) []api.Alarm {
 		}
 	}
 	return g.alarms()
-}
-
-// failureAlarms are what members could not do.
-func failureAlarms(failures []api.Failure, spec *fsm.Spec) []api.Alarm {
-	g := groups{}
-	for _, f := range failures {
-		a := api.Alarm{
-			Severity: api.Warning, What: fmt.Sprintf(": a hook failed on %s: %s", f.Member, f.Error),
-			Do: fmt.Sprintf("look at the log of flip on %s; once mended, restart flip there to have the failure forgotten", f.Member),
-		}
-		if spec.Systems[f.System].Action == fsm.ActionIP {
-			a.What, a.Do = fmt.Sprintf(" cannot be held on %s: %s", f.Member, f.Error), mendIt(f.Member)
-		}
-		g.add(f.System, f.Item, a)
-	}
-	return g.alarms()
-}
-
-func mendIt(m fsm.MemberID) string {
-	return fmt.Sprintf("mend it: flip on %s looks again by itself; if the failure stays, its log says why", m)
 }

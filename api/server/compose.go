@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -27,6 +28,11 @@ type Peer struct {
 	Heard    time.Duration // since its last verified datagram
 	Ever     bool          // Heard means something
 	TCP, UDP api.Finding
+	// RTT is a heartbeat's round trip, Loss the share of heartbeats that were not
+	// answered lately; they mean something if Measured.
+	RTT      time.Duration
+	Loss     float64
+	Measured bool
 }
 
 // Compose makes the status of a node. It is pure: every clock has been read
@@ -43,6 +49,9 @@ func Compose(l Local, s *fsm.State, at fsm.Index) api.Status {
 		Systems:     systemsOf(s, spec),
 		Failures:    slices.Concat(failuresOf(s), l.Failures),
 		Differences: l.Differences,
+	}
+	if g := &st.Node.Gate; g.State == api.GateOpen || g.State == api.GateShut {
+		g.Protection = api.Protect(g.Owned)
 	}
 	st.Cluster = clusterOf(l, s, spec)
 	against := obstacles(st, spec)
@@ -62,6 +71,7 @@ func clusterOf(l Local, s *fsm.State, spec *fsm.Spec) api.Cluster {
 			Preset: t.Preset, HeartbeatMS: t.Heartbeat.Milliseconds(), TTLMS: t.Lease.Milliseconds(),
 			RaftHeartbeatMS: t.RaftHeartbeat.Milliseconds(), RaftElectionMS: t.RaftElection.Milliseconds(),
 		},
+		Maintenance: maintenanceOf(s),
 	}
 }
 
@@ -101,9 +111,14 @@ func membersOf(l Local, s *fsm.State, spec *fsm.Spec) []api.Member {
 				ms := p.Heard.Milliseconds()
 				m.HeardMS = &ms
 			}
+			if p.Measured {
+				us, loss := p.RTT.Microseconds(), int64(math.Round(p.Loss*1000))
+				m.RTTUS, m.LossPermille = &us, &loss
+			}
 		}
 		if name == l.Node.ID {
 			m.TCP, m.UDP, m.HeardMS = api.Finding{Code: api.FindSelf}, api.Finding{Code: api.FindSelf}, nil
+			m.RTTUS, m.LossPermille = nil, nil
 		}
 		out = append(out, m)
 	}
@@ -118,6 +133,7 @@ func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {
 			Name: id, Type: sys.Split.String(), Action: sys.Action.String(), Guarantee: sys.Guarantee.String(),
 			Servers:     slices.Concat([]fsm.MemberID{}, serversOf(spec, id)),
 			Outstanding: outstandingOf(s, id),
+			Maintenance: s.Maintained(id), Takeover: takeoverOf(s, spec, sys), Fence: sys.Fence,
 		}
 		switch sys.Split {
 		case fsm.Replicate:

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
@@ -39,8 +40,27 @@ func (g *groups) alarms() []api.Alarm {
 			what += fmt.Sprintf(" and %d more of system %s", n, c.system)
 		}
 		a := c.alarm
-		a.What = what + a.What
+		a.What, a.Do = what+a.What, named(a.Do, c.system, g.first[c])
 		out = append(out, a)
 	}
 	return out
+}
+
+// someItem stands in the words of what is done about an item, so that items that
+// wait for the same are one group; named puts the item there.
+const someItem = "SYSTEM ITEM"
+
+func named(do string, system fsm.SystemID, item fsm.ItemID) string {
+	return strings.ReplaceAll(do, someItem, word(string(system))+" "+word(string(item)))
+}
+
+// word is a name as a shell takes it.
+func word(name string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_./:@%+=,-", r)
+	}
+	if name != "" && strings.IndexFunc(name, func(r rune) bool { return !plain(r) }) < 0 {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }

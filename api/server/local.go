@@ -16,6 +16,7 @@ type LocalConfig struct {
 	Node     Node
 	Status   StatusSource
 	Verifier Verifier // nil: ?consistent is refused
+	Proposer Proposer // nil: nothing can be changed here
 	Version  api.Version
 	Metrics  http.Handler // nil: there are none
 	Doctor   DoctorSource // nil: there is no more to say
@@ -32,6 +33,9 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodGet, api.PathVersion, 0, l.version)
 	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
 	r.handle(http.MethodGet, api.PathDoctor, 0, l.doctor)
+	r.handle(http.MethodPost, api.PathCleanup, api.MaxWrite, l.cleanup)
+	r.handle(http.MethodPost, api.PathMaintenance, api.MaxWrite, l.maintain)
+	r.handle(http.MethodPost, api.PathRelease, api.MaxWrite, l.release)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}

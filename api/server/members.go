@@ -98,7 +98,9 @@ func (m members) propose(r *http.Request) (any, error) {
 		}
 		return nil, fmt.Errorf("propose: %w", err)
 	}
-	return api.ResultOf(res), nil
+	out := api.ResultOf(res)
+	_, out.Index = m.Node.View()
+	return out, nil
 }
 
 func (m members) identify(r *http.Request) (fsm.MemberID, error) {

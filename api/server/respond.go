@@ -98,9 +98,19 @@ func asError(err error) *api.Error {
 	}
 }
 
-// decode reads one JSON value and nothing behind it.
-func decode(r io.Reader, into any) error {
+// decode reads one JSON value and nothing behind it. What it does not know it
+// leaves out: another member may be newer.
+func decode(r io.Reader, into any) error { return decodeAll(json.NewDecoder(r), into) }
+
+// decodeStrict refuses what it does not know: half of what an operator asked for
+// may be the wrong half.
+func decodeStrict(r io.Reader, into any) error {
 	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	return decodeAll(dec, into)
+}
+
+func decodeAll(dec *json.Decoder, into any) error {
 	if err := dec.Decode(into); err != nil {
 		return badBody(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
@@ -21,13 +20,18 @@ func Assignments(s *fsm.State, stamp api.Stamp, only fsm.SystemID) api.Assign {
 	}
 	for slot := range s.Slots() {
 		if (only == "" || slot.System == only) && (configured(s.Spec(), slot.Key) || len(slot.Outstanding) > 0) {
-			out.Rows = append(out.Rows, rowOf(s, slot))
+			out.Rows = append(out.Rows, namedRow(rowOf(s, slot)))
 		}
 	}
 	for _, id := range sortedKeys(s.Spec().Systems) {
 		sys := s.Spec().Systems[id]
 		if sys.Split == fsm.Replicate && (only == "" || id == only) {
 			out.Rows = append(out.Rows, replicated(s, sys)...)
+		}
+	}
+	for _, m := range maintenanceOf(s) {
+		if only == "" || m.System == "" || m.System == only {
+			out.Maintenance = append(out.Maintenance, m)
 		}
 	}
 	// Slots come in order; what is replicated goes between them.
@@ -130,6 +134,15 @@ func rowOf(s *fsm.State, slot fsm.Slot) api.Row {
 	return row
 }
 
+// namedRow puts the row's item into what it says is to be done.
+func namedRow(r api.Row) api.Row {
+	r.Do = named(r.Do, r.System, r.Item)
+	for i := range r.Outstanding {
+		r.Outstanding[i].Do = named(r.Outstanding[i].Do, r.System, r.Item)
+	}
+	return r
+}
+
 // slotState says how far the owner has come, why it is no further, and what
 // helps.
 func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why, do string) {
@@ -140,6 +153,9 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	}
 	if slot.Owner == "" {
 		return api.RowNobody, "assigned to nobody", "start a server of system " + string(slot.System)
+	}
+	if !up(memberState(s, slot.Owner)) && s.Maintained(slot.System) {
+		return api.RowWaiting, who + " is down, and under maintenance nothing is moved", "start flip on " + who + ", or end the maintenance: " + endIt(s, slot.System)
 	}
 	if !up(memberState(s, slot.Owner)) {
 		return api.RowWaiting, who + " is down and no other server of the system can take it",
@@ -159,7 +175,7 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	if f, failed := s.FailureOf(slot.Owner, slot.Key); failed && s.Spec().Systems[slot.System].Action == fsm.ActionIP {
 		return api.RowStarting, who + " cannot hold it: " + f.Err, mendIt(slot.Owner)
 	} else if failed {
-		return api.RowStarting, "its hook failed on " + who + " and is tried again: " + f.Err, "look at the log of flip on " + who
+		return api.RowStarting, "its hook failed on " + who + " and is tried again: " + f.Err, "look at the log of flip on " + who + "; once mended, `flip cleanup " + someItem + "` has it tried at once"
 	}
 	return api.RowStarting, who + " has not reported it yet", ""
 }
@@ -174,9 +190,7 @@ func outstanding(s *fsm.State, slot fsm.Slot, e fsm.Entry, owner fsm.Member) api
 	own := e.Member == slot.Owner && e.Host.Machine == owner.Host.Machine
 	o.Blocks = slot.AtMostOne && !e.Void && !own
 	who := string(e.Member)
-	now, known := s.Member(e.Member)
 	held := slot.Acquired != 0 && slot.Acquired == owner.Epoch
-	sameMachine := known && now.Host.Machine == e.Host.Machine
 	switch {
 	case e.Void:
 		o.Why = who + " was forced to let go; it still owes `down` and a report"
@@ -187,18 +201,11 @@ func outstanding(s *fsm.State, slot fsm.Slot, e fsm.Entry, owner fsm.Member) api
 		o.Why = "the kernel of " + who + " has taken the address away by its lifetime; " + who + " still owes a report"
 	case actionOf(s, slot, e) == fsm.ActionIP:
 		o.Why, o.Do = outstandingAddress(s, slot, e)
-	case known && now.Up && sameMachine:
-		o.Why = who + " runs and is letting go of it"
-		o.Do = "if it stays: `down` fails there; look at the log of flip on " + who
-	case sameMachine:
-		o.Why = fmt.Sprintf("%s (epoch %d) is down and may still hold it: nothing but %s itself knows that its hook's effect is gone", who, e.Epoch, who)
-		o.Do = "start flip on " + who + " again: it runs `down` and reports, then the item moves"
-	case strings.HasPrefix(e.Host.Machine, fsm.BootMachine):
-		o.Why = fmt.Sprintf("%s (epoch %d) ran on a machine that flip cannot recognise after its reboot: its hook's effect may still be there", who, e.Epoch)
-		o.Do = "set `machine` in the file of each node, so that a machine is known again after a reboot"
+	case s.Bet(slot, e) > 0:
+		o.Why = fmt.Sprintf("bets on %s's guard: taken over at most %s after its Down", who, seconds(s.Bet(slot, e)))
+		o.Do = "nothing to do: takeover_after says how long others wait"
 	default:
-		o.Why = fmt.Sprintf("the former machine of %s (%s, epoch %d) may still hold it", who, e.Host.Machine, e.Epoch)
-		o.Do = "start flip on that machine again under the name " + who + ": it runs `down` and reports"
+		o.Why, o.Do = outstandingHook(s, slot, e)
 	}
 	return o
 }

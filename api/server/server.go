@@ -46,6 +46,13 @@ type StatusSource interface{ Status() api.Status }
 // when there is nobody to ask.
 type Verifier interface{ Verify(context.Context) error }
 
+// Proposer has a command agreed on, wherever the leader is, and returns once View
+// shows it. Its error is an *api.Error with CodeNoLeader when nobody can commit,
+// with CodeUncertain when it is not known whether somebody has.
+type Proposer interface {
+	Propose(context.Context, fsm.Command) (fsm.Result, error)
+}
+
 // PeerNode answers other members. ProposeBytes commits on the leader; anywhere
 // else its error wraps an *api.Error made by api.NotLeader.
 type PeerNode interface {
