@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/flip-ha/flip/actions"
-	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/api/metrics"
 	"github.com/flip-ha/flip/api/server"
 	"github.com/flip-ha/flip/config"
@@ -217,8 +215,9 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 }
 
 func (d *daemon) openAPI() error {
+	writes := proposer{d.node, d.peers.client}
 	d.local = server.NewLocal(server.LocalConfig{
-		Log: d.log, Node: d.node, Status: d, Verifier: verifier{d.node}, Version: thisVersion(),
+		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
 		Metrics: d.metrics, Doctor: d,
 	})
 	d.members = server.NewMembers(server.MembersConfig{
@@ -266,19 +265,4 @@ func (d *daemon) resolve(m fsm.MemberID) (net.Addr, bool) {
 	}
 	addr, err := net.ResolveUDPAddr("udp", s.Addr)
 	return addr, err == nil
-}
-
-// verifier asks the leader by committing a probe.
-type verifier struct{ node *raftnode.Node }
-
-// Verify implements server.Verifier.
-func (v verifier) Verify(ctx context.Context) error {
-	_, err := v.node.Propose(ctx, fsm.Probe{})
-	switch {
-	case errors.Is(err, raftnode.ErrUncertain):
-		return api.NoLeader("it lost its leadership meanwhile")
-	case errors.Is(err, raftnode.ErrNoLeader):
-		return api.NoLeader("nobody has a majority of the votes, or it cannot be reached from here")
-	}
-	return err
 }
