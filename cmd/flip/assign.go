@@ -28,7 +28,8 @@ Examples:
   flip assign ip --json    for a program: tokens, reasons, entries`,
 		Flags: append(socketFlags(), jsonFlag(), consistentFlag(),
 			&cli.BoolFlag{Name: "by-member", Usage: "one column for each member"}),
-		Action: a.assign,
+		BashComplete: a.complete(""),
+		Action:       a.assign,
 	}
 }
 
