@@ -66,7 +66,8 @@ func (a *App) cli() *cli.App {
 		ErrWriter: a.Stderr,
 		Commands: []*cli.Command{
 			runCommand(a), statusCommand(a), assignCommand(a), checkCommand(a),
-			doctorCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
+			itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a),
+			demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
 		},
 		Action:               a.noCommand,
 		EnableBashCompletion: true,

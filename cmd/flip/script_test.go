@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -45,7 +46,9 @@ func TestScripts(t *testing.T) {
 
 // daemonCmd serves SOCKET with the answers of the files DIR/status.json and
 // DIR/assign.json; an answer with a code is an error. With ?consistent it
-// answers DIR/consistent.json if that is there.
+// answers DIR/consistent.json if that is there, or of another path than status
+// with a name of its own, DIR/assign-SYSTEM.json. What is sent to PATH it writes to
+// DIR/PATH.sent.
 func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: daemon SOCKET DIR")
@@ -61,6 +64,10 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if sys := r.URL.Query().Get("system"); sys != "" {
 			name = "assign-" + sys + ".json"
+		}
+		if r.Method == http.MethodPost {
+			body, _ := io.ReadAll(r.Body)
+			_ = os.WriteFile(filepath.Join(dir, strings.TrimSuffix(name, ".json")+".sent"), append(body, '\n'), 0o600)
 		}
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
