@@ -24,6 +24,7 @@ type Process struct {
 	spaced spacing
 	own    farewell
 	acks   map[fsm.MemberID]time.Duration // when each last acknowledged
+	asked  time.Duration                  // when Tick asked to be called again; 0: not yet, or it was late
 }
 
 // New makes a Process; it starts nothing.
@@ -41,6 +42,9 @@ func New(cfg Config) *Process {
 // anything else happens.
 func (p *Process) advance(now time.Duration) time.Duration {
 	p.now = max(p.now, now)
+	if p.asked != 0 && p.now-p.asked > p.view.late() {
+		p.voter.runsFrom, p.asked = p.now, 0
+	}
 	p.member.advance(p.now)
 	p.spaced.advance(p.now)
 	return p.now
@@ -50,7 +54,8 @@ func (p *Process) advance(now time.Duration) time.Duration {
 func (p *Process) Tick(now time.Duration) ([]Out, time.Duration) {
 	now = p.advance(now)
 	out := p.due(now)
-	return out, p.wake(now)
+	p.asked = p.wake(now)
+	return out, p.asked
 }
 
 // Read takes in the State at an index of the log, after each Apply. leading says

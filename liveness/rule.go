@@ -41,6 +41,9 @@ const (
 	// RulePromiseWindow: an answer counts no longer than its promise stands (L5),
 	// even when the leader's ttl has grown and its voter does not know yet.
 	RulePromiseWindow
+	// RuleRunning: a voter that was late itself does not vote until it has been
+	// running for slack (L4).
+	RuleRunning
 )
 
 // has reports whether the rules left out include r.

@@ -23,8 +23,11 @@ var named = map[string]Rule{
 	"old-polls": RuleOldPolls, "held-poll": RuleHeldPoll, "goodbye-epoch": RuleGoodbyeEpoch,
 	"grant-ttl": RuleGrantTTL, "views-forward": RuleViewsForward, "committed-lists": RuleCommittedLists,
 	"spacing": RuleSpacing, "first-lease": RuleFirstLease, "unbroken-lease": RuleUnbrokenLease,
-	"promise-window": RulePromiseWindow,
+	"promise-window": RulePromiseWindow, "running": RuleRunning,
 }
+
+// availability are the rules whose traces show a needless Down.
+const availability = RuleUnbrokenLease | RuleRunning
 
 var firstLine = regexp.MustCompile(`^# L(?:[0-9]|10)\b.*\S`)
 
@@ -58,12 +61,11 @@ func runScript(t *testing.T, file string) {
 			t.Errorf("with the rule in place, too: %s\n%s", strings.Join(complete.broken, "\n"), safe)
 		}
 	}
-	// RuleUnbrokenLease alone guards availability: its trace shows a needless Down.
-	if w.without&^RuleUnbrokenLease == 0 && len(w.broken) > 0 {
+	if w.without&^availability == 0 && len(w.broken) > 0 {
 		t.Errorf("%s\n%s", strings.Join(w.broken, "\n"), got)
 		return
 	}
-	if w.without&^RuleUnbrokenLease != 0 && len(w.broken) == 0 {
+	if w.without&^availability != 0 && len(w.broken) == 0 {
 		t.Errorf("a rule is left out and nothing happened\n%s", got)
 	}
 	if got == string(raw) {

@@ -86,6 +86,12 @@ func (v *view) ttl() time.Duration {
 	return defaultLease
 }
 
+// late is how much later than it asked for a process may be called and still
+// count as running (L4): it wakes for each of its heartbeats, so it has listened
+// for a third of the lease, two heartbeats, in any case. On a busy machine all
+// voters are a little late all the time, and must be able to vote.
+func (v *view) late() time.Duration { return v.ttl() / 2 }
+
 // beat is the time from one heartbeat to the next.
 func (v *view) beat() time.Duration {
 	if beat := bounded(v.spec().Timing.Heartbeat); beat > 0 {

@@ -103,6 +103,9 @@ func (v *voter) mayVoteAt(now time.Duration, h *heldPoll, own *lease) (time.Dura
 	}
 	// A member never heard counts as heard at the start: heard is never before it.
 	at := max(pause, p.shownFrom+v.slack(), heard+slack, v.listedFrom+slack)
+	if !v.without.has(RuleRunning) {
+		at = max(at, v.runsFrom+slack)
+	}
 	if v.without.has(RuleUnbrokenLease) {
 		return at, true
 	}

@@ -18,6 +18,7 @@ type voter struct {
 	pause      time.Duration // … and this is the slack of its start (L7)
 	listed     bool          // the newest list names this voter
 	listedFrom time.Duration // since when
+	runsFrom   time.Duration // since when this process has not been late
 	firstRead  bool          // a log with members in it was read
 	leases     uint64        // how often what a member says of its lease has changed
 }
