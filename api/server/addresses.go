@@ -32,7 +32,7 @@ func outstandingAddress(s *fsm.State, slot fsm.Slot, e fsm.Entry) (why, do strin
 		return fmt.Sprintf("waits for %s's address lifetime, at most %s from its Down", who, seconds(bet)),
 			"nothing to do: the kernel of " + who + " takes the address away by then, and flip takes it over"
 	}
-	back := "start flip on " + who + " again: it takes the address away and reports, then the item moves; or, once it is surely gone from there: " + releaseIt
+	back := "start flip on " + who + " again: it takes the address away and reports, then the item moves"
 	now, known := s.Member(e.Member)
 	sys := s.Spec().Systems[slot.System]
 	switch {
@@ -40,7 +40,7 @@ func outstandingAddress(s *fsm.State, slot fsm.Slot, e fsm.Entry) (why, do strin
 		return fmt.Sprintf("the former machine of %s (%s) may still hold it on a lease of its own", who, e.Host.Machine),
 			"nothing to do: it takes a moment"
 	case known && now.Up && now.Host.Machine == e.Host.Machine:
-		return who + " runs and is letting go of it", "if it stays: look at the log of flip on " + who + "; or, once it is surely gone from there: " + releaseIt
+		return who + " runs and is letting go of it", "if it stays: look at the log of flip on " + who
 	case !e.AtMostOne:
 		return fmt.Sprintf("%s (epoch %d) is down and held it as at-least-one: it may keep it for ever", who, e.Epoch), back
 	case sys.TakeoverAfter == fsm.NeverTakeOver:

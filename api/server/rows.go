@@ -166,7 +166,7 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	}
 	for _, o := range outs {
 		if o.Blocks {
-			return api.RowWaiting, o.Why, o.Do
+			return api.RowWaiting, o.Why, orRelease(o.Do)
 		}
 	}
 	if slot.AtMostOne && !owner.Settled {

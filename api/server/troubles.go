@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
@@ -9,6 +10,14 @@ import (
 
 // releaseIt is what an operator does who knows more than flip can.
 const releaseIt = "`flip item release " + someItem + " --force`"
+
+// orRelease adds that to what is to be done, unless there is nothing.
+func orRelease(do string) string {
+	if strings.HasPrefix(do, "nothing") {
+		return do
+	}
+	return do + "; or, once it is surely gone from there: " + releaseIt
+}
 
 // failureAlarms are what members could not do.
 func failureAlarms(failures []api.Failure, spec *fsm.Spec) []api.Alarm {
