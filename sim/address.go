@@ -17,16 +17,16 @@ const noCarrier = "no carrier"
 func (h *Hold) expires() bool { return h.Action == fsm.ActionIP && h.AtMostOne && !h.Gated }
 
 // endure gives an address its lifetime anew.
-func (m *Machine) endure(p *Process, h *Hold) {
+func (m *Machine) endure(h *Hold, ttl time.Duration) {
 	if !h.expires() {
 		h.until = 0
 		return
 	}
 	watched := h.until != 0
 	h.refreshed = m.Now()
-	h.until = m.Now() + fsm.AddressLifetime(p.ttl())
+	h.until = m.Now() + fsm.AddressLifetime(ttl)
 	if !watched {
-		h.late = m.w.between(0, lateMost)
+		h.late = m.w.between(0, lateMost-stuckMost)
 		if m.w.cfg.Linger > 0 {
 			h.late = m.w.cfg.Linger
 		}
@@ -61,7 +61,7 @@ func (x *executor) refresh(now time.Duration, lease bool) time.Duration {
 	for _, k := range sortedKeys(m.holds) {
 		if h := m.holds[k]; h.OK && h.expires() {
 			x.p.w.Count.add(AddressesRefreshed)
-			m.endure(x.p, h)
+			m.endure(h, x.p.ttl())
 		}
 	}
 	return x.refreshAt

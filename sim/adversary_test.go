@@ -46,6 +46,7 @@ func storm(seed uint64, trace bool, rules Without) *World {
 	var a *Adversary
 	cfg.Hook = func(_ *World, p *Process, _ Effect) Outcome { return a.Hook(p) }
 	cfg.Starve = func(_ *World, p *Process, at GateStep) time.Duration { return a.Starve(p, at) }
+	cfg.Dying = func(w *World) time.Duration { return w.between(500*time.Microsecond, 35*time.Millisecond) }
 	w := New(cfg)
 	ttl := cfg.Spec.Timing.Lease
 	a = w.Torment(min(14*time.Second, 40*ttl))

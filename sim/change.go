@@ -172,13 +172,27 @@ func (a *Adversary) Hook(p *Process) Outcome {
 		o.Hang = true
 	case n < 18:
 		o.Took = w.between(0, 2*w.cfg.Spec.Timing.Lease)
+	case n < 20:
+		o.Took = w.between(0, 3*time.Second)
+	case n < 22:
+		o.Stuck = w.between(0, stuckMost)
+	}
+	o.Deaf = w.rng.IntN(10) == 0
+	if w.rng.IntN(20) == 0 {
+		o.Fork = w.between(0, 30*time.Millisecond)
 	}
 	return o
 }
 
 // Starve is how the gate's thread is scheduled under an adversary.
-func (a *Adversary) Starve(*Process, GateStep) time.Duration {
+func (a *Adversary) Starve(_ *Process, at GateStep) time.Duration {
 	w := a.w
+	if at == BeforeNote || at == BeforeEffect {
+		if !a.slow || w.rng.IntN(40) != 0 {
+			return 0
+		}
+		return w.between(0, w.cfg.Spec.Timing.Lease)
+	}
 	switch n := w.rng.IntN(200); {
 	case !a.slow || n >= 6:
 		return w.between(0, 50*time.Microsecond)

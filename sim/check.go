@@ -138,14 +138,12 @@ func (c *checker) reported(p *Process, r fsm.Report) {
 	}
 }
 
-// releasing looks at an item whose `down` begins in a process in its right mind.
+// releasing looks at an item that a process in its right mind decides to let go of.
 // If it was the last one to have an at-least-one item, the owner by the log as
 // far as this process has read it must have had it by now: a fault may have
 // taken it away again since, that is no planned move.
 func (c *checker) releasing(p *Process, h *Hold) {
-	was := h.OK
-	h.OK = false
-	if !was || h.AtMostOne || p.stop.releasing || p.failing[h.Key] {
+	if !h.OK || h.AtMostOne || p.stop.releasing || p.failing[h.Key] {
 		return
 	}
 	if p.unfit(&fsm.Job{Action: h.Action}) != "" {

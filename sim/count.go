@@ -27,6 +27,10 @@ const (
 	Freezes
 	HooksFailed
 	HooksHung
+	HooksForked
+	HooksKilled
+	StuckLanded
+	EffectsStarved
 	GateShut
 	Starved
 	CarriersLost
@@ -74,19 +78,23 @@ const (
 	AddressesRefreshed
 	AddressesSwept
 	BetsWon
+	LockWaits
+	OrphansEnded
+	ListedReleased
 	counters
 )
 
 var counterNames = [counters]string{
 	"dropped", "doubled", "delayed", "lost requests", "log cuts", "stalls", "elections", "late commits", "lost commits",
-	"kills", "starts", "reboots", "wipes", "replacements", "freezes", "hooks failed", "hooks hung", "gate shut",
+	"kills", "starts", "reboots", "wipes", "replacements", "freezes", "hooks failed", "hooks hung", "hooks caught between fork and exec", "hooks killed",
+	"stuck calls landed", "effects starved", "gate shut",
 	"gate starved", "carriers lost", "addresses expired",
 	"guarantee changed", "ttl changed", "items added", "items removed", "forces", "leaves",
 	"registrations", "registrations refused", "overdue", "downs", "downs by vote", "downs by goodbye", "downs refused",
 	"moves dropped", "polls", "ballots", "held polls", "acks", "refusals", "promises kept", "lapses", "moves",
 	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "reports unfit", "reports mended", "settles",
 	"goodbyes", "voter changes", "superseded", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
-	"addresses swept", "bets won",
+	"addresses swept", "bets won", "lock waits", "orphans ended", "listed released",
 }
 
 // String is the counter's name.

@@ -40,8 +40,42 @@ var forcing = map[Counter]struct {
 		r.move("n2")
 		r.pass(beat)
 	}},
-	Starved:     {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
-	GateRefused: {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
+	HooksForked: {setup: setup{hooks: true}, script: func(r *rig) {
+		r.hook = func(*Process, Effect) Outcome { return Outcome{Took: ms, Fork: 20 * ms} }
+		r.move("n2")
+		r.pass(beat)
+	}},
+	HooksKilled: {setup: setup{hooks: true}, script: func(r *rig) {
+		r.hook = func(*Process, Effect) Outcome { return Outcome{Hang: true, Deaf: true} }
+		r.move("n2")
+		r.pass(2 * stopTimeout)
+	}},
+	StuckLanded: {setup: setup{ungated: true}, script: func(r *rig) { r.stuckAndKilled() }},
+	EffectsStarved: {script: func(r *rig) {
+		r.starve = func(_ *Process, at GateStep) time.Duration {
+			if at == BeforeEffect {
+				return beat
+			}
+			return 0
+		}
+		r.move("n2")
+		r.pass(2 * beat)
+	}},
+	LockWaits: {setup: setup{ungated: true}, script: func(r *rig) {
+		r.stuckAndKilled()
+		r.await("n3 starts again", func() bool { return r.Process("n3") != nil })
+	}},
+	OrphansEnded: {setup: setup{hooks: true}, script: func(r *rig) {
+		r.hook = func(*Process, Effect) Outcome { return Outcome{Hang: true} }
+		r.move("n2")
+		r.pass(20 * ms)
+		r.Process("n3").Kill()
+		r.Launch("n3")
+		r.pass(20 * ms)
+	}},
+	ListedReleased: {setup: setup{hooks: true}, script: func(r *rig) { r.Process("n3").Kill(); r.Launch("n3") }},
+	Starved:        {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
+	GateRefused:    {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
 	GateWaits: {script: func(r *rig) {
 		r.releasesFail("n3")
 		r.lapse("n3")
@@ -162,6 +196,19 @@ func (r *rig) orphan(survives bool) {
 		}
 		r.await("it leads", func() bool { return next.leading })
 	}
+}
+
+// stuckAndKilled kills n3 while its call for the address stands in the kernel, and
+// starts it again.
+func (r *rig) stuckAndKilled() {
+	r.move("n2")
+	r.await("n2 has it", r.has("n2"))
+	r.hook = func(*Process, Effect) Outcome { return Outcome{Took: ms, Stuck: 100 * ms} }
+	r.move("n3")
+	r.await("n3 has let go of nothing yet", func() bool { return r.Process("n3").inKernel > 0 })
+	r.Process("n3").Kill()
+	r.Launch("n3")
+	r.pass(200 * ms)
 }
 
 // adversary is one that waits for orders.

@@ -2,30 +2,17 @@ package sim
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/flip-ha/flip/actions"
+	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/fsm"
 )
 
 // Effect is a hook call, or what stands for one.
 type Effect = actions.Effect
-
-// Outcome is how a hook behaves.
-type Outcome struct {
-	Took time.Duration
-	Fail bool
-	Hang bool // until its deadline
-}
-
-var (
-	errHook    = errors.New("exit status 1")
-	errTimeout = errors.New("timed out")
-)
 
 // executor drives the shipped actions.Core of one process: it hands it the slice
 // and the lease, and does in the virtual kernel what it asks for.
@@ -43,10 +30,14 @@ type executor struct {
 	running    map[uint64]*effect
 }
 
-// effect is one that runs.
+// effect is one that was decided on, in a thread of the process.
 type effect struct {
 	Effect
-	over bool
+	out    Outcome
+	run    *run // of a hook that was started
+	unwant bool // told to end
+	landed bool // its call is in the kernel
+	over   bool
 }
 
 func (x *executor) init(p *Process) {
@@ -69,8 +60,29 @@ func (x *executor) sweep() {
 		x.p.w.checker.fail(BadState, "apply a Spec: %v", err)
 		return
 	}
-	x.p.core.Clean(slices.DeleteFunc(bare.Rest(x.p.Name), func(j fsm.Job) bool { return !j.AtMostOne }))
+	x.p.core.Clean(slices.DeleteFunc(bare.Rest(x.p.Name), func(j fsm.Job) bool { return !j.AtMostOne || x.inherits(&j) }))
+	x.inherit()
 	x.due = true
+}
+
+// inherits says whether the list has an item as up and at-least-one, whatever an
+// old Spec says.
+func (x *executor) inherits(j *fsm.Job) bool {
+	return slices.ContainsFunc(x.p.machine.list.entries, func(e ledger.Entry) bool {
+		return e.Job.Key == j.Key && e.Phase == ledger.Up && !e.Job.AtMostOne
+	})
+}
+
+// inherit lets go of what the list says a former process may have left.
+func (x *executor) inherit() {
+	var jobs []fsm.Job
+	for _, e := range x.p.machine.list.entries {
+		if e.Job.AtMostOne || e.Phase != ledger.Up {
+			jobs = append(jobs, e.Job)
+			x.p.w.Count.add(ListedReleased)
+		}
+	}
+	x.p.core.Clean(jobs)
 }
 
 // step brings the core up to date; the answer is when to call again.
@@ -110,6 +122,7 @@ func (x *executor) adopt() {
 		if h == nil || job.Token <= h.Token {
 			continue
 		}
+		x.tell(x.p.machine.list.adopted(&job))
 		h.Token, h.AtMostOne = job.Token, job.AtMostOne
 		x.p.w.checker.acquired(m, h)
 		x.p.w.checker.held(m, h)
@@ -133,96 +146,6 @@ func (x *executor) set(epoch fsm.Epoch) {
 		}
 	}
 	p.core.Set(x.slice)
-}
-
-// start begins an effect: an item is held from the first instant of `alive` on,
-// until the last of a `down` that goes well.
-func (x *executor) start(e Effect) {
-	p, w := x.p, x.p.w
-	out := Outcome{Took: 5 * time.Millisecond}
-	if w.cfg.Hook != nil {
-		out = w.cfg.Hook(w, p, e)
-	}
-	limit := e.Job.StopTimeout
-	acquire := e.Kind == actions.Acquire
-	if acquire {
-		limit = e.Job.StartTimeout
-		w.Count.add(Acquires)
-		if len(e.Job.Blocked) > 0 {
-			w.Count.add(BetsWon)
-		}
-		p.machine.plumb(p, e.Job)
-	} else {
-		w.Count.add(Releases)
-		if h := p.machine.letsGo(&e.Job); h != nil {
-			w.checker.releasing(p, h)
-		}
-	}
-	if limit == 0 {
-		limit = stopTimeout
-	}
-	var err error
-	switch {
-	case out.Hang || out.Took > limit:
-		out.Took, err = limit, errTimeout
-		w.Count.add(HooksHung)
-	case out.Fail:
-		err = errHook
-		w.Count.add(HooksFailed)
-	}
-	if w.cfg.Trace {
-		w.tracef("%s: %s of %s/%s@%d for %v", p.ID(), verb(e), e.Job.System, e.Job.Item, e.Job.Token, out.Took)
-	}
-	run := &effect{Effect: e}
-	x.running[e.ID] = run
-	w.After(out.Took, func() { x.finish(run, err) })
-}
-
-func verb(e Effect) string {
-	if e.Kind == actions.Acquire {
-		return "alive"
-	}
-	return "down"
-}
-
-// cancel ends an effect early: the process group is told to end.
-func (x *executor) cancel(e Effect) {
-	if run := x.running[e.ID]; run != nil {
-		x.p.w.After(x.p.w.between(0, 3*time.Millisecond), func() { x.finish(run, context.Canceled) })
-	}
-}
-
-// finish is the end of a hook: its effect is in the kernel whether or not the
-// daemon notices. A hook dies with the daemon that started it.
-func (x *executor) finish(run *effect, err error) {
-	p := x.p
-	if run.over || p.dead {
-		return
-	}
-	run.over = true
-	k := run.Job.Key
-	if p.w.cfg.Trace && err != nil {
-		p.w.tracef("%s: %s of %s/%s@%d: %v", p.ID(), verb(run.Effect), k.System, k.Item, run.Job.Token, err)
-	}
-	switch h := p.machine.holds[k]; {
-	case run.Kind != actions.Acquire && err == nil:
-		if p.machine.letsGo(&run.Job) != nil {
-			p.machine.drop(k)
-		}
-		delete(p.failing, k)
-	case run.Kind == actions.Acquire && err != nil:
-		p.failing[k] = true
-	case run.Kind == actions.Acquire && h != nil:
-		delete(p.failing, k)
-		h.OK = true
-		p.w.checker.acquired(p.machine, h)
-	}
-	p.do(func() {
-		delete(x.running, run.ID)
-		p.core.Done(p.machine.Now(), run.Effect, err)
-		x.adopt()
-		x.due = true
-	})
 }
 
 // releaseAll has the core let go of everything, at-least-one items too.

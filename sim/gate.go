@@ -23,8 +23,8 @@ type gate struct {
 // open says whether gated items answer.
 func (m *Machine) open() bool { return m.Now() < m.gate.until }
 
-// GateStep is a place in an opening or renewal of the gate at which its thread
-// may be starved.
+// GateStep is a place in an opening or renewal of the gate, or in an effect, at
+// which its thread may be starved.
 type GateStep int
 
 // The places, in order.
@@ -32,7 +32,9 @@ const (
 	BeforeFuse GateStep = iota // decided, with the lease read
 	BeforeRead                 // the fuse is set
 	BeforeCall                 // the clock is read
-	gateSteps
+
+	BeforeNote   // an effect was decided on
+	BeforeEffect // it is permitted, and noted
 )
 
 // keeper is a process's side: it opens the gate in an epoch as soon as nothing
@@ -110,7 +112,7 @@ func (c *call) then(at GateStep, fn func()) {
 // resume runs the next step, unless the process is stopped or gone.
 func (c *call) resume(fn func()) {
 	switch p := c.p; {
-	case c.user && p.dead:
+	case c.user && p.dead || p.boot != p.machine.boots:
 	case c.user && p.Frozen():
 		p.parked = append(p.parked, func() { c.resume(fn) })
 	default:
@@ -140,7 +142,15 @@ func (c *call) read() {
 		}
 		c.left = left
 	}
-	c.user = p.w.chance(0.5)
+	if c.user = p.w.chance(0.5); !c.user {
+		p.inKernel++
+		c.then(BeforeCall, func() {
+			p.inKernel--
+			c.commit()
+			p.reap()
+		})
+		return
+	}
 	c.then(BeforeCall, c.commit)
 }
 

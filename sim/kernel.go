@@ -17,7 +17,13 @@ type Machine struct {
 	holds map[fsm.Key]*Hold
 	gate  gate
 	owner *Process // of the gate's tables
-	dark  bool     // no carrier where the addresses are
+	runs  []*run   // hooks
+	list  list
+	// lock is the data directory's: whoever wipes one waits until nobody has it.
+	lock lock
+	// starting are processes that wait for what former ones left.
+	starting []*Process
+	dark     bool // no carrier where the addresses are
 }
 
 // Hold is one item that a machine's kernel has: from the first instant at which
@@ -64,15 +70,15 @@ func (m *Machine) effective(k fsm.Key) *Hold {
 }
 
 // plumb is the first instant of an `alive`.
-func (m *Machine) plumb(p *Process, job fsm.Job) {
+func (m *Machine) plumb(member fsm.MemberID, job fsm.Job, ttl time.Duration) {
 	h := m.holds[job.Key]
 	if h == nil {
 		h = &Hold{Key: job.Key}
 		m.holds[job.Key] = h
 	}
-	h.Member, h.Token, h.Action = p.Name, max(h.Token, job.Token), job.Action
+	h.Member, h.Token, h.Action = member, max(h.Token, job.Token), job.Action
 	h.AtMostOne, h.Gated = job.AtMostOne, job.Gated
-	m.endure(p, h)
+	m.endure(h, ttl)
 	m.w.checker.held(m, h)
 }
 
@@ -95,9 +101,20 @@ func (w *World) Reboot(m *Machine) {
 	}
 	w.Count.add(Reboots)
 	w.tracef("%s reboots", m.Name)
-	clear(m.holds)
+	m.off()
 	m.boots++
 	rate := m.clock.rate
 	m.clock = clock{since: w.now, start: w.between(time.Second, 10*time.Second), rate: rate}
+}
+
+// off is what a machine that loses its power forgets, /run included.
+func (m *Machine) off() {
+	clear(m.holds)
+	for _, r := range m.runs {
+		r.over = true
+	}
+	m.runs = nil
+	m.list = list{last: m.list.last, runs: m.list.runs}
+	m.lock = lock{}
 	m.shut()
 }

@@ -43,6 +43,11 @@ type Process struct {
 	stop   stop
 	watch  watch
 
+	boot     int  // of its machine
+	gone     bool // dead, and its last thread has left the kernel
+	inKernel int  // calls that land whatever becomes of it
+	forks    int  // children between fork and exec
+
 	started time.Duration    // machine's clock
 	gate    bool             // the kernel gate stands
 	failing map[fsm.Key]bool // `alive` failed; `down` will follow
@@ -75,6 +80,40 @@ func (w *World) Start(name fsm.MemberID, m *Machine, d *disk) *Process {
 		waiting: map[fsm.Index]func(fsm.Result, error){},
 		failing: map[fsm.Key]bool{},
 	}
+	p.boot = m.boots
+	m.starting = append(m.starting, p)
+	switch {
+	case w.cfg.Rules.Lock || len(m.lock.holders) == 0:
+		p.locked()
+	default:
+		w.Count.add(LockWaits)
+		w.tracef("%s waits for the lock of its data directory", p.ID())
+		m.lock.waiting = append(m.lock.waiting, p)
+	}
+	return p
+}
+
+// locked has the data directory: what a former process left running ends first.
+func (p *Process) locked() {
+	p.machine.lock.take(p)
+	l := &p.machine.list
+	if p.w.cfg.Rules.ListLost {
+		*l = list{last: l.last, runs: l.runs}
+	}
+	if p.w.cfg.Rules.OrphansRun {
+		p.begin()
+		return
+	}
+	p.machine.endRuns(running(l.entries), p.begin)
+}
+
+// begin is the daemon's own start.
+func (p *Process) begin() {
+	w, m, d := p.w, p.machine, p.disk
+	if p.dead {
+		return
+	}
+	m.starting = slices.DeleteFunc(m.starting, func(o *Process) bool { return o == p })
 	p.state, p.at = d.snap, d.at
 	if p.state == nil {
 		p.state = fsm.New().Without(w.cfg.Rules.FSM)
@@ -84,7 +123,7 @@ func (w *World) Start(name fsm.MemberID, m *Machine, d *disk) *Process {
 	m.sweepAddresses()
 	serial := uint64(w.started) << 32
 	p.live = liveness.New(liveness.Config{
-		Self: name, Instance: d.instance, Host: m.host(d.instance), Process: p.nonce, Gate: w.cfg.Gate,
+		Self: p.Name, Instance: d.instance, Host: m.host(d.instance), Process: p.nonce, Gate: w.cfg.Gate,
 		Started: m.Now(), Seed: w.cfg.Spec, Voter: true, Without: w.cfg.Rules.Liveness, Wire: [2]uint16{1, 1},
 		NewNonce: func() fsm.Nonce {
 			p.nonces++
@@ -96,7 +135,6 @@ func (w *World) Start(name fsm.MemberID, m *Machine, d *disk) *Process {
 	w.procs = append(w.procs, p)
 	w.tracef("%s starts on %s, applied %d", p.ID(), m.Name, p.at)
 	w.After(0, func() { p.do(func() { p.lead(false, "") }) })
-	return p
 }
 
 // Kill ends a process as SIGKILL does: what its kernel holds stays.
@@ -109,11 +147,37 @@ func (p *Process) Kill() {
 }
 
 func (p *Process) end(why string) {
-	p.w.tracef("%s %s", p.ID(), why)
+	w := p.w
+	w.tracef("%s %s", p.ID(), why)
 	p.dead = true
-	p.inbox = nil
+	p.inbox, p.parked = nil, nil
 	// A new slice: whoever goes through the old one may have ended this process.
-	p.w.procs = slices.DeleteFunc(slices.Clone(p.w.procs), func(o *Process) bool { return o == p })
+	w.procs = slices.DeleteFunc(slices.Clone(w.procs), func(o *Process) bool { return o == p })
+	p.machine.starting = slices.DeleteFunc(slices.Clone(p.machine.starting), func(o *Process) bool { return o == p })
+	for _, c := range p.exec.running {
+		if c.run != nil {
+			c.run.orphan = true
+		}
+	}
+	if w.cfg.Dying == nil {
+		p.reap()
+		return
+	}
+	p.inKernel++ // its memory is freed
+	w.After(w.cfg.Dying(w), func() {
+		p.inKernel--
+		p.reap()
+	})
+}
+
+// reap is the end of the last thread of a dead process: its files are closed,
+// but for those that its children between fork and exec have open.
+func (p *Process) reap() {
+	if !p.dead || p.gone || p.inKernel > 0 || p.boot != p.machine.boots {
+		return
+	}
+	p.gone = true
+	p.machine.lock.leave(p)
 }
 
 // Freeze stops a process for a time, as SIGSTOP or a starved machine does; its
@@ -182,9 +246,9 @@ func (w *World) running(m fsm.MemberID) *Process {
 	return nil
 }
 
-// on are the processes of a machine.
+// on are the processes of a machine, those that only start included.
 func (w *World) on(m *Machine) []*Process {
-	var ps []*Process
+	ps := slices.Clone(m.starting)
 	for _, p := range w.procs {
 		if p.machine == m {
 			ps = append(ps, p)
@@ -197,7 +261,7 @@ func (w *World) on(m *Machine) []*Process {
 // then all that follows from it.
 func (p *Process) do(fn func()) {
 	switch {
-	case p.dead:
+	case p.dead || p.live == nil:
 	case p.Frozen():
 		if fn != nil {
 			p.inbox = append(p.inbox, fn)

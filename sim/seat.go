@@ -83,8 +83,7 @@ func (w *World) PowerOff(name fsm.MemberID) {
 		for _, p := range w.on(m) {
 			p.Kill()
 		}
-		clear(m.holds)
-		m.shut()
+		m.off()
 		w.tracef("%s is switched off", m.Name)
 	}
 }

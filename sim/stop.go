@@ -54,6 +54,9 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 		if p.exec.busy() && now < s.until {
 			return s.until
 		}
+		if !p.exec.endAll() {
+			return now + time.Millisecond
+		}
 		p.end("exits, superseded")
 		return 0
 	}
@@ -73,6 +76,9 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 			p.w.log.depose()
 		}
 		return earlier(s.until, now+5*time.Millisecond)
+	}
+	if !p.exec.endAll() {
+		return now + time.Millisecond
 	}
 	if p.w.log.leader == p {
 		p.w.log.depose()

@@ -57,7 +57,9 @@ type Config struct {
 
 	// Hook decides how long an effect takes and how it ends; nil: 5 ms, well.
 	Hook func(w *World, p *Process, e Effect) Outcome
-	// Starve decides for how long a thread that opens or renews the gate stands
+	// Dying is how long a killed process takes to be gone; nil: no time.
+	Dying func(w *World) time.Duration
+	// Starve decides for how long a thread that opens or renews the gate, or does an effect, stands
 	// still at one place, other threads of its process going on; nil: it never does.
 	Starve func(w *World, p *Process, at GateStep) time.Duration
 	// Linger > 0: every address is removed so much after its time; else drawn.
@@ -79,6 +81,14 @@ type Without struct {
 	GateClear bool
 	// GoodbyeOpen: a goodbye is said with the gate open.
 	GoodbyeOpen bool
+	// ToldBefore: the list and the guard are told of an effect when it has ended.
+	ToldBefore bool
+	// ListLost: the list is gone with the processes that wrote it.
+	ListLost bool
+	// OrphansRun: a starting process leaves the hooks of a former one alone.
+	OrphansRun bool
+	// Lock: a process starts whatever else has its data directory open.
+	Lock bool
 	// Bets: a quarter of the time bet on.
 	Bets bool
 }
