@@ -33,7 +33,8 @@ type Stats struct {
 	Open     bool // as believed: the kernel may have shut it up to a tick ago
 	Addrs    int
 	Renewals uint64
-	Refused  uint64 // renewals that opened nothing, ErrLapsed
+	Refused  uint64 // renewals that opened nothing, ErrLapsed …
+	Late     uint64 // … of these: their call came after the fuse had ended
 	Repairs  uint64 // tables built anew after somebody touched them
 	Last     time.Duration
 	Worst    time.Duration // latency of a renewal, of those that were done

@@ -110,6 +110,7 @@ func (g *Gate) refused(err error) error {
 	index, absent := refused(err, unix.ENOENT)
 	switch {
 	case absent && index == 0:
+		g.stats.Late++
 		return fmt.Errorf("%w: the call came later than %s after the clock was read", ErrLapsed, g.fuse)
 	case absent && g.live:
 		// Not all of the elements need to be gone.
@@ -146,12 +147,7 @@ func (g *Gate) Shut() error {
 }
 
 func (g *Gate) shut() error {
-	g.out.reset()
-	g.out.batchBegin()
-	for _, t := range tables {
-		g.out.elements(unix.NFT_MSG_DELSETELEM, 0, t.family, g.name, setLease, 0)
-	}
-	g.out.batchEnd()
+	g.out.shut(g.name)
 	err := g.sock.transact(&g.out)
 	if err == nil {
 		g.lapse()
@@ -161,4 +157,16 @@ func (g *Gate) shut() error {
 		return g.repair("its tables are gone")
 	}
 	return fmt.Errorf("shut gate %s: %w", g.name, explain(err))
+}
+
+// shut writes what empties the lease sets, and the fuses' too: whoever is on the
+// way between lighting one and extending the lease is refused.
+func (m *message) shut(name string) {
+	m.reset()
+	m.batchBegin()
+	m.elements(unix.NFT_MSG_DELSETELEM, 0, unix.NFPROTO_INET, name, setFuse, 0)
+	for _, t := range tables {
+		m.elements(unix.NFT_MSG_DELSETELEM, 0, t.family, name, setLease, 0)
+	}
+	m.batchEnd()
 }

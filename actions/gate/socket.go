@@ -35,17 +35,22 @@ func (s *socket) prepare() error {
 	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind a netfilter socket: %w", err)
 	}
+	// An error is answered without a copy of the message that caused it, which
+	// would not fit into our buffer.
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1); err != nil {
+		return fmt.Errorf("set NETLINK_CAP_ACK: %w", err)
+	}
+	return s.name()
+}
+
+// name asks what the kernel calls the socket, and how much it takes at once.
+func (s *socket) name() error {
 	name, err := unix.Getsockname(s.fd)
 	if err != nil {
 		return fmt.Errorf("name of a netfilter socket: %w", err)
 	}
 	if nl, ok := name.(*unix.SockaddrNetlink); ok {
 		s.port = nl.Pid
-	}
-	// An error is answered without a copy of the message that caused it, which
-	// would not fit into our buffer.
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1); err != nil {
-		return fmt.Errorf("set NETLINK_CAP_ACK: %w", err)
 	}
 	if s.buffer, err = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
 		return fmt.Errorf("read SO_SNDBUF: %w", err)

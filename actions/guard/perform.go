@@ -77,7 +77,7 @@ func (s *server) do(a Act) {
 		s.done(a, err)
 	case Shut:
 		var err error
-		if s.duties.Gate != nil {
+		if s.duties.Gate != nil && !s.freed { // then it is the new daemon's
 			err = s.duties.Gate.Shut()
 		}
 		s.done(a, err)
@@ -92,6 +92,12 @@ func (s *server) do(a Act) {
 		s.goodbye(a)
 	case Unlock:
 		s.strike()
+		if s.duties.Gate != nil && !s.freed {
+			s.freed = true
+			if err := s.duties.Gate.Close(); err != nil {
+				s.log.Warn().Err(err).Msg("the gate stays owned until this guard ends")
+			}
+		}
 		s.done(a, s.flock(unix.LOCK_UN))
 	case Look:
 		err := s.flock(unix.LOCK_EX | unix.LOCK_NB)
@@ -236,7 +242,7 @@ func (s *server) strike() {
 			addrs = append(addrs, addrsOf(&s.strikes[i].Job)...)
 		}
 	}
-	if len(addrs) > 0 && s.duties.Gate != nil {
+	if len(addrs) > 0 && s.duties.Gate != nil && !s.freed {
 		if err := s.duties.Gate.Remove(addrs); err != nil {
 			s.log.Error().Err(err).Msg("addresses stay behind the shut gate until the next daemon builds it anew: this host does not reach their new holders")
 		}
@@ -251,18 +257,20 @@ func (s *server) strike() {
 
 // goodbye tells the voters what is released.
 func (s *server) goodbye(a Act) {
-	if s.duties.Farewell == nil {
+	if s.duties.Farewell == nil || s.voters == 0 {
+		s.core.Acked(now(), len(a.Kept)) // nobody is to hear it
 		return
+	}
+	err := s.duties.Farewell.Say(s.core.Epoch(), a.Kept)
+	if err != nil {
+		s.log.Debug().Err(err).Msg("goodbye not said to all")
 	}
 	if !s.listening {
 		s.listening = true
-		s.log.Info().Int("kept", len(a.Kept)).Msg("guard says goodbye")
+		s.log.Info().Int("kept", len(a.Kept)).Msg("guard has said goodbye")
 		go s.duties.Farewell.Listen(func(kept int) {
 			s.report(func() { s.core.Acked(now(), kept) })
 		})
-	}
-	if err := s.duties.Farewell.Say(s.core.Epoch(), a.Kept); err != nil {
-		s.log.Debug().Err(err).Msg("goodbye not said to all")
 	}
 }
 

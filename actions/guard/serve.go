@@ -24,6 +24,7 @@ type Gate interface {
 	Shut() error
 	// Remove takes out addresses that are not on this machine any more.
 	Remove(addrs []netip.Addr) error
+	Close() error // for a new daemon to take the tables over
 }
 
 // Addresses takes addresses away, wherever on this machine they are; one that is
@@ -92,8 +93,9 @@ type server struct {
 	acting             bool
 	looked             time.Duration // at the daemon's threads
 	list               List
+	voters             int              // others than the daemon that are to hear a goodbye
 	strikes            []actions.Effect // released: to be noted in the list and taken out of the gate
-	listening          bool
+	listening, freed   bool
 
 	mu      sync.Mutex
 	results []func()
@@ -311,6 +313,10 @@ func (s *server) hear(f *frame) error {
 		s.listed = true
 	case framePeers:
 		s.core.SetHeartbeat(f.peers.Heartbeat)
+		s.voters = len(f.peers.Addrs)
+		if _, itself := f.peers.Addrs[s.hello.Member]; itself {
+			s.voters--
+		}
 		if s.duties.Farewell != nil {
 			s.duties.Farewell.Peers(f.peers.Cluster, f.peers.Addrs)
 		}

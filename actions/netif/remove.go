@@ -42,13 +42,7 @@ func (n *Net) removeSome(addrs []Address, errs []error) {
 	defer n.mu.Unlock()
 	n.drain()
 	for m, err := range results {
-		// Not there, no such link, no IPv6 on it.
-		for _, fine := range []error{unix.EADDRNOTAVAIL, unix.ENODEV, unix.ENXIO} {
-			if errors.Is(err, fine) {
-				err = nil
-			}
-		}
-		if i := owner[m]; err != nil {
+		if i := owner[m]; err != nil && !absent(err) {
 			errs[i] = n.explain("remove", "from", plainKey(addrs[i].Link, addrs[i].Prefix), err)
 		}
 	}
