@@ -46,13 +46,16 @@ type Handle struct {
 // Inherit takes over the socket that a Gate of that name gave by File. It owns f
 // from now on.
 func Inherit(f *os.File, name string) (*Handle, error) {
-	fd := int(f.Fd())
-	s := &socket{fd: fd, in: make([]byte, readSize)}
-	if err := s.name(); err != nil {
-		return nil, fmt.Errorf("inherit gate %s: %w", name, err)
+	// Not by f.Fd, which sets the socket to blocking for the other side too.
+	s := &socket{in: make([]byte, readSize)}
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { s.fd = int(fd) })
 	}
-	// Shared with the other side, which has set it already.
-	if err := unix.SetNonblock(fd, true); err != nil {
+	if err == nil {
+		err = s.name()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("inherit gate %s: %w", name, err)
 	}
 	return &Handle{name: name, file: f, sock: s, out: message{first: heirsFirst}}, nil

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,7 +34,7 @@ const (
 // session is one child.
 type session struct {
 	cfg    *Config
-	cmd    *exec.Cmd
+	child  *os.Process
 	pipe   *os.File
 	echo   *os.File
 	told   atomic.Uint64 // frames written …
@@ -77,19 +77,61 @@ func newSession(cfg *Config) (_ *session, err error) {
 		return nil, fmt.Errorf("open a pidfd of this process (kernel 5.3): %w", err)
 	}
 	lent[2] = os.NewFile(uintptr(self), "pidfd")
-	s.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
-	s.cmd.Stderr = cfg.Stderr
-	s.cmd.ExtraFiles = []*os.File{lent[0], lent[1], lent[2], cfg.Lock, cfg.Gate, cfg.Socket}
-	// A session of its own: no terminal's signals, nor those to the daemon's group.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", cfg.Command[0], err)
+	files := []*os.File{nil, nil, cfg.Stderr, lent[0], lent[1], lent[2], cfg.Lock, cfg.Gate, cfg.Socket}
+	if s.child, err = spawn(cfg.Command, files); err != nil {
+		return nil, err
 	}
 	go func() {
-		s.ended = s.cmd.Wait()
+		s.ended = howEnded(s.child.Wait())
 		close(s.exited)
 	}()
 	return s, nil
+}
+
+// spawn starts a program with these descriptors, as they are: os/exec would set a
+// socket to blocking for the daemon too, which shares its description
+// (os.File.Fd). nil is closed in the child, but for the standard ones.
+func spawn(command []string, files []*os.File) (*os.Process, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", command[0], err)
+	}
+	defer func() { _ = null.Close() }()
+	attr := &syscall.ProcAttr{
+		Env: os.Environ(),
+		// A session of its own: no terminal's signals, nor those to the daemon's group.
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	}
+	for i, f := range files {
+		if f == nil && i <= 2 {
+			f = null
+		}
+		fd := ^uintptr(0)
+		if f != nil {
+			raw, err := f.SyscallConn()
+			if err == nil {
+				err = raw.Control(func(n uintptr) { fd = n })
+			}
+			if err != nil {
+				return nil, fmt.Errorf("hand %s to %s: %w", f.Name(), command[0], err)
+			}
+		}
+		attr.Files = append(attr.Files, fd)
+	}
+	pid, err := syscall.ForkExec(command[0], command, attr)
+	runtime.KeepAlive(files)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", command[0], err)
+	}
+	return os.FindProcess(pid)
+}
+
+// howEnded words the end of a child; nil: as it should.
+func howEnded(state *os.ProcessState, err error) error {
+	if err == nil && !state.Success() {
+		err = errors.New(state.String())
+	}
+	return err
 }
 
 // grow makes room in the pipe, as far as this user may.
@@ -107,7 +149,7 @@ func grow(f *os.File) {
 	})
 }
 
-func (s *session) pid() int { return s.cmd.Process.Pid }
+func (s *session) pid() int { return s.child.Pid }
 
 // patience is how long the child may take to answer.
 func (s *session) patience() time.Duration { return max(leastAnswer, 2*s.cfg.Lease()) }
@@ -252,7 +294,7 @@ func (s *session) listen() {
 // kill ends a child that is of no use. One that hangs in the kernel is left to it:
 // it does not return from there.
 func (s *session) kill() error {
-	err := s.cmd.Process.Kill()
+	err := s.child.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
@@ -269,14 +311,14 @@ func (s *session) kill() error {
 func (s *session) leave() error {
 	err := errors.Join(s.flush(), s.pipe.Close())
 	if err != nil {
-		return errors.Join(fmt.Errorf("send the guard home: %w", err), s.cmd.Process.Kill(), s.closeFiles())
+		return errors.Join(fmt.Errorf("send the guard home: %w", err), s.child.Kill(), s.closeFiles())
 	}
 	timer := time.NewTimer(leaveWait)
 	defer timer.Stop()
 	select {
 	case <-s.exited:
 	case <-timer.C:
-		err = errors.Join(errors.New("the guard does not end"), s.cmd.Process.Kill())
+		err = errors.Join(errors.New("the guard does not end"), s.child.Kill())
 	}
 	return errors.Join(err, s.closeFiles())
 }

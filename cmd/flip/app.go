@@ -66,7 +66,7 @@ func (a *App) cli() *cli.App {
 		ErrWriter: a.Stderr,
 		Commands: []*cli.Command{
 			runCommand(a), statusCommand(a), assignCommand(a), checkCommand(a),
-			itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a),
+			itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
 			demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
 		},
 		Action:               a.noCommand,

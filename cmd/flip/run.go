@@ -24,7 +24,7 @@ func runCommand(a *App) *cli.Command {
 of what this node owns. It logs to stderr and stays in the foreground.
 
 SIGTERM or SIGINT hands everything over to the other nodes, releases it here and ends.
-A second signal ends it at once, and leaves what is held as it is.
+A second signal ends it at once; its guard then releases what may have one holder only.
 
 Examples:
   flip run

@@ -181,8 +181,10 @@ func (d *daemon) leaveGround() {
 	}
 }
 
-// execChanged wakes the gate: what may stand behind it may have changed.
+// execChanged wakes the gate and who tells the guard: what may stand behind it,
+// and what is held, may have changed.
 func (d *daemon) execChanged() {
+	poke(d.effects)
 	if g := d.ground; g != nil && g.keeper != nil {
 		g.keeper.Wake()
 	}

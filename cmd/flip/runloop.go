@@ -14,12 +14,13 @@ import (
 )
 
 func (d *daemon) openExecutor() {
-	d.hooks = actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Log: d.log})
+	d.hooks = actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Token: d.list.Token, Log: d.log})
 	d.fencer = newFencer(d.hooks.Fence, d.fenced, d.fenceDelay, d.log)
 	d.exec = actions.New(actions.Config{
 		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine, Unfit: d.unfit},
 		Drivers:  d.drivers(),
 		Changed:  d.execChanged,
+		Ledger:   d.list,
 		Interval: d.file.Spec.Timing.Heartbeat, Clock: udp.Boottime, Log: d.log,
 	})
 	for _, sys := range d.file.Spec.Systems {
@@ -55,6 +56,8 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.exec.Run(last, d.report) })
 	g.Go(func() error { return d.runGround(last) })
 	g.Go(func() error { return d.dog.Run(last) })
+	g.Go(func() error { return d.runGuard(last) })
+	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
 		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
@@ -77,6 +80,7 @@ func (d *daemon) Run(ctx context.Context) error {
 		}
 	}
 	cancel()
+	d.dismissGuard()
 	end()
 	err = errors.Join(ignoreCancel(g.Wait()), err)
 	d.leaveGround()

@@ -13,6 +13,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/flip-ha/flip/actions"
+	"github.com/flip-ha/flip/actions/guard"
+	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/api/metrics"
 	"github.com/flip-ha/flip/api/server"
 	"github.com/flip-ha/flip/config"
@@ -36,12 +38,16 @@ type daemon struct {
 	store   *raftnode.Store
 	port    *secure.Listener // the server's TCP port
 	peers   peers
-	ground  *ground // nil: this node plumbs no addresses
+	list    *ledger.List
+	left    inherited
+	ground  *ground      // nil: this node plumbs no addresses
+	guard   *guard.Guard // nil: a test took it away
 	beat    *heartbeat
-	news    struct{ feed, name, stop <-chan struct{} } // of beat, a reader each
+	news    struct{ feed, name, stop, guard <-chan struct{} } // of beat, a reader each
 	node    *raftnode.Node
 	exec    *actions.Executor
 	hooks   *actions.Hooks
+	effects chan struct{} // capacity 1: what the executor knows has changed
 	fencer  *fencer
 	metrics *metrics.Exporter
 	local   *server.Server // on the unix socket
@@ -61,7 +67,7 @@ type daemon struct {
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
 func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error) {
-	d := &daemon{file: file, paths: p, log: log, started: time.Now(), stopping: make(chan struct{})}
+	d := &daemon{file: file, paths: p, log: log, started: time.Now(), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -88,6 +94,14 @@ func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (
 	if d.fresh, err = d.store.Empty(); err != nil {
 		return nil, err
 	}
+	// From here on nobody else has this node's name on this machine.
+	if d.socket, err = server.ListenUnix(d.paths.socket); err != nil {
+		return nil, hinted{err, "name another one with --socket or --dir, or stop the daemon that has it"}
+	}
+	d.undo = append(d.undo, d.socket.Close)
+	if err := d.openLedger(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.openGround(); err != nil {
 		return nil, err
 	}
@@ -102,7 +116,8 @@ func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (
 	if err := d.openWatchdog(); err != nil {
 		return nil, err
 	}
-	return d, d.openAPI()
+	d.openAPI()
+	return d, nil
 }
 
 // close takes back what open has opened, newest first.
@@ -189,9 +204,9 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 		Clock: udp.Boottime, Log: d.log,
 		Measure: udp.Measure{Gap: d.metrics.ObserveHeartbeatGap, Left: d.metrics.ObserveLeaseLeft, Lapse: d.metrics.CountLapse},
 	}, conn, box, p))
-	d.news.feed, d.news.name, d.news.stop = d.beat.news(), d.beat.news(), d.beat.news()
+	d.news.feed, d.news.name, d.news.stop, d.news.guard = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
-	return nil
+	return d.openGuard(keys, conn, process)
 }
 
 func (d *daemon) openNode(keys *secure.Keys) error {
@@ -215,7 +230,7 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 	return err
 }
 
-func (d *daemon) openAPI() error {
+func (d *daemon) openAPI() {
 	writes := proposer{d.node, d.peers.client}
 	d.local = server.NewLocal(server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
@@ -224,12 +239,6 @@ func (d *daemon) openAPI() error {
 	d.members = server.NewMembers(server.MembersConfig{
 		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf, Heard: d.heardNeighbours,
 	})
-	var err error
-	if d.socket, err = server.ListenUnix(d.paths.socket); err != nil {
-		return hinted{err, "name another one with --socket or --dir, or stop the daemon that has it"}
-	}
-	d.undo = append(d.undo, d.socket.Close)
-	return nil
 }
 
 // spec is the agreed configuration, before founding the file's.
