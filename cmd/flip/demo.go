@@ -196,8 +196,8 @@ func (d *demo) mature(ctx context.Context) error {
 
 func (d *demo) killOwner(ctx context.Context, id, item string) error {
 	p := d.procs[id]
-	d.say("2. SIGKILL to %s (pid %d), which holds %s: it cannot say goodbye. The two others", id, p.pid, item)
-	d.say("   must agree that it is down, and flip must run ip_up.")
+	d.say("2. SIGKILL to %s (pid %d), which holds %s. Its guard says goodbye for it;", id, p.pid, item)
+	d.say("   without one the two others would have to agree that it is silent. flip must run ip_up.")
 	delete(d.procs, id)
 	signalled := time.Now().UnixNano()
 	p.kill()
@@ -214,7 +214,7 @@ func (d *demo) killOwner(ctx context.Context, id, item string) error {
 	}
 	const nanos = 1e6
 	d.figures.Killed, d.figures.TakenBy, d.figures.TakeoverMS = id, l.node, float64(l.at-signalled)/nanos
-	d.say("   %s took %s over %.0f ms after the signal (token %d; the aim is %d ms).", l.node, item, d.figures.TakeoverMS, l.token, d.figures.AimMS)
+	d.say("   %s took %s over %.0f ms after the signal (token %d; by silence it may take %d ms).", l.node, item, d.figures.TakeoverMS, l.token, d.figures.AimMS)
 	d.say("")
 	return nil
 }
