@@ -84,6 +84,8 @@ func TestBets(t *testing.T) {
 			d.must(d.respec(func(*Spec) {}))
 			fail(d)
 		}}, "+blocked by a"},
+		{"a fence: what is sure is preferred", on("ip", fenced), []func(*driver){ungated, give, fail}, "+blocked by a"},
+		{"a fence, and a bet that was asked for", on("ip", func(s *System) { fenced(s); s.TakeoverAfter = 5 * time.Second }), []func(*driver){ungated, give, fail}, "+blocked by a for 5s"},
 		{"forced", nil, []func(*driver){ungated, give, fail, func(d *driver) {
 			d.must(Force{Claims: []Claim{d.claim("a", ipX)}})
 		}}, ""},
@@ -103,28 +105,6 @@ func TestBets(t *testing.T) {
 				t.Fatalf("got %s, want %s in it", got, want)
 			}
 		})
-	}
-}
-
-// A hook's effect nobody takes back but the hook: no bet on it by default.
-func TestNoBetsOnHooks(t *testing.T) {
-	d := founded(t)
-	d.give("a", oneX)
-	d.down("a", d.move(oneX, "b"))
-	if got := d.sliceOf("b"); !strings.HasSuffix(got, "one/x+blocked by a") {
-		t.Fatal(got)
-	}
-	// An address that was plumbed by flip and is the hook's now: the job is the hook's.
-	d = founded(t, on("ip", func(s *System) { s.IP = &IP{NoGate: true} }))
-	d.give("a", ipX)
-	d.must(d.respec(on("ip", hooked)))
-	d.down("a", d.move(ipX, "b"))
-	for _, job := range d.s.Slice("b", d.epoch("b"), "machine-b", d.at).Want {
-		for _, b := range job.Blocked {
-			if b.After != 0 {
-				t.Fatalf("%+v", job)
-			}
-		}
 	}
 }
 

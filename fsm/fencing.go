@@ -64,8 +64,8 @@ func (s *State) awaitsFence(slot *Slot, id MemberID, m Member) bool {
 	if s.spec.Systems[slot.System].Fence == "" || s.Maintained(slot.System) {
 		return false
 	}
-	owner, _ := s.Member(slot.Owner)
-	if !slot.AtMostOne || slot.Owner == id || !owner.Up || slot.Acquired == owner.Epoch {
+	owner, _ := s.Member(slot.Owner) // of a system with a fence, so at-most-one
+	if !owner.Up || slot.Acquired == owner.Epoch {
 		return false
 	}
 	return slices.ContainsFunc(slot.Outstanding, func(e Entry) bool {

@@ -75,6 +75,11 @@ func (l *loader) header(body []byte) error {
 	if why := spec.invalid(); why != "" {
 		return errors.New(why)
 	}
+	for i := 1; i < len(r.Maintained); i++ {
+		if r.Maintained[i-1] >= r.Maintained[i] {
+			return errors.New("systems under maintenance are out of order")
+		}
+	}
 	n := &l.change.next
 	n.cluster, n.spec, n.voters, n.maxTTL, n.maintained = r.Cluster, spec, r.Voters, r.MaxTTL, r.Maintained
 	return nil

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
-	"time"
 )
 
 // setSpec tries it on a copy: a refusal may come at the very end.
@@ -23,7 +21,7 @@ func (o *oracle) setSpec(c SetSpec) bool {
 		copied.entries = slices.Clone(s.entries)
 		n.slots[k] = &copied
 	}
-	n.failures = maps.Clone(o.failures)
+	n.failures, n.maintained = maps.Clone(o.failures), maps.Clone(o.maintained)
 	n.respec(c.Spec)
 	if n.clashes() {
 		return false
@@ -40,6 +38,9 @@ func oracleValid(s Spec) bool {
 	var addrs []string
 	for _, sys := range s.Systems {
 		if sys.Split == Replicate && sys.Guarantee == AtMostOne {
+			return false
+		}
+		if (sys.Fence == "") != (sys.FenceTimeout == 0) {
 			return false
 		}
 		if sys.Guarantee == AtLeastOne && (sys.TakeoverAfter != 0 || sys.Fence != "") {
@@ -108,6 +109,11 @@ func (o *oracle) respec(spec Spec) {
 	o.spec = spec
 	o.spec.Version = o.at
 	o.respecReplicas(old, replicas)
+	for id := range o.maintained {
+		if _, in := spec.Systems[id]; !in && id != "" {
+			delete(o.maintained, id)
+		}
+	}
 	for fk, f := range o.failures {
 		if !o.hasSlot(f.Key) {
 			delete(o.failures, fk)
@@ -155,6 +161,7 @@ func (o *oracle) respecReplicas(old Spec, before map[MemberID]map[Key]bool) {
 			s.token = Token(o.at)
 		}
 		o.drop(func(k Key, e Entry) bool { return after[id][k] && e.Member == id && e.Host.Machine == m.Host.Machine })
+		o.purge()
 	}
 }
 
@@ -175,24 +182,11 @@ func (o *oracle) clashes() bool {
 	return false
 }
 
-// bet is how long an entry is waited for: LEASES.md's 1.1 x (lifetime + 1.5 s),
-// lifetimes being whole seconds.
-func (o *oracle) bet(k Key, e Entry) time.Duration {
-	sys, s := o.spec.Systems[k.System], o.slots[k]
-	plumbed := sys.Action == ActionIP
-	for _, have := range s.entries {
-		if have.Member == e.Member && have.Epoch == e.Epoch && have.Token == e.Token {
-			plumbed = plumbed && strings.HasPrefix(have.recipe, "ip")
+// purge forgets slots that say nothing.
+func (o *oracle) purge() {
+	for k, s := range o.slots {
+		if s.owner == "" && len(s.entries) == 0 && !o.hasSlot(k) {
+			delete(o.slots, k)
 		}
 	}
-	m := o.members[e.Member]
-	over := !m.Up || (m.Epoch != e.Epoch && m.Settled)
-	if !plumbed || !s.atMostOne || !e.AtMostOne || e.Gated || e.Void || !over || sys.TakeoverAfter < 0 {
-		return 0
-	}
-	lifetime := time.Second
-	for lifetime < o.maxTTL+time.Second {
-		lifetime += time.Second
-	}
-	return max(sys.TakeoverAfter, (lifetime+1500*time.Millisecond)*11/10)
 }

@@ -19,6 +19,8 @@ type oracle struct {
 	members  map[MemberID]Member
 	slots    map[Key]*oracleSlot
 	failures map[string]Failure // by member and key
+
+	maintained map[SystemID]bool
 }
 
 type oracleSlot struct {
@@ -34,20 +36,19 @@ type oracleSlot struct {
 type oracleEntry struct {
 	Entry
 	recipe string // what `down` takes
+	stop   time.Duration
 }
 
 func newOracle() *oracle {
-	return &oracle{members: map[MemberID]Member{}, slots: map[Key]*oracleSlot{}, failures: map[string]Failure{}}
+	return &oracle{members: map[MemberID]Member{}, slots: map[Key]*oracleSlot{}, failures: map[string]Failure{}, maintained: map[SystemID]bool{}}
 }
 
 // apply returns whether the command is applied and how many moves it drops.
 func (o *oracle) apply(at Index, cmd Command) (bool, int) {
 	o.at = at
 	applied, dropped := o.one(cmd)
-	for k, s := range o.slots {
-		if s.owner == "" && len(s.entries) == 0 && !o.hasSlot(k) {
-			delete(o.slots, k)
-		}
+	o.purge()
+	for _, s := range o.slots {
 		if s.seen != nil && s.seen.Token != s.token {
 			s.seen, s.seenBy = nil, ""
 		}
@@ -84,6 +85,10 @@ func (o *oracle) one(cmd Command) (bool, int) {
 		return o.setSpec(c), 0
 	case RemoveMember:
 		return o.remove(c.Member), 0
+	case Cleanup:
+		return o.cleanup(c), 0
+	case Maintain:
+		return o.maintain(c), 0
 	default:
 		return true, 0
 	}
@@ -132,7 +137,7 @@ func (o *oracle) holds(k Key, s *oracleSlot, m Member) {
 func (o *oracle) add(_ Key, s *oracleSlot, id MemberID, m Member, t Token, addrs []string, sys System, gated, atMostOne bool) {
 	s.entries = append(s.entries, oracleEntry{
 		Entry:  Entry{Member: id, Epoch: m.Epoch, Token: t, Host: m.Host, Addrs: addrs, Gated: gated, AtMostOne: atMostOne},
-		recipe: oracleRecipe(sys),
+		recipe: oracleRecipe(sys), stop: sys.StopTimeout,
 	})
 }
 

@@ -10,6 +10,9 @@ import (
 // text is everything in words, sorted, to be compared with textOf a State.
 func (o *oracle) text() string {
 	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", o.cluster, o.spec.Version, o.maxTTL, o.voters)}
+	for id := range o.maintained {
+		lines = append(lines, maintainedText(id))
+	}
 	for id, m := range o.members {
 		lines = append(lines, memberText(id, m))
 	}
@@ -31,6 +34,8 @@ func (o *oracle) text() string {
 	return strings.Join(lines, "\n")
 }
 
+func maintainedText(id SystemID) string { return fmt.Sprintf("maintained %q", id) }
+
 func memberText(id MemberID, m Member) string {
 	kept := slices.SortedFunc(slices.Values(m.Kept), Key.Compare)
 	m.Kept = nil
@@ -51,6 +56,9 @@ func seenText(by MemberID, ok bool, answer string) string {
 
 func textOf(s *State) string {
 	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", s.Cluster(), s.Spec().Version, s.MaxTTL(), s.Voters().Index)}
+	for _, id := range s.Maintenance() {
+		lines = append(lines, maintainedText(id))
+	}
 	for id, m := range s.Members() {
 		lines = append(lines, memberText(id, m))
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -206,8 +205,14 @@ func (w *world) system(s *System) {
 		s.Config = draw(w, [][]byte{nil, []byte("{}")})
 	}
 	s.Items = slices.DeleteFunc(s.Items, func(Item) bool { return w.chance(15) })
-	if w.chance(3) || s.IP != nil && s.Guarantee == AtMostOne && w.chance(20) {
-		s.TakeoverAfter = draw(w, []time.Duration{time.Minute, time.Second, NeverTakeOver})
+	if w.chance(15) {
+		s.StopTimeout = draw(w, []time.Duration{time.Second, time.Minute})
+	}
+	if w.chance(3) || s.Guarantee == AtMostOne && w.chance(30) {
+		s.TakeoverAfter = draw(w, []time.Duration{time.Minute, 5 * time.Second, time.Second, NeverTakeOver})
+	}
+	if w.chance(3) || s.Guarantee == AtMostOne && w.chance(30) {
+		fenced(s)
 	}
 	if s.IP != nil {
 		s.IP = &IP{NoGate: w.chance(25)}
@@ -221,7 +226,7 @@ func (w *world) system(s *System) {
 
 func (w *world) command() Command {
 	m := w.anyMember()
-	switch w.roll(16) {
+	switch w.roll(17) {
 	case 0, 1, 2:
 		return w.register()
 	case 3, 4, 5:
@@ -247,6 +252,12 @@ func (w *world) command() Command {
 			host.Machine = "spare"
 		}
 		return Fence{Member: m, Host: host, UpTo: w.epochOf(m)}
+	case 15:
+		id := draw(w, []SystemID{"one", "least", "ip", "all", "", "none"})
+		if w.chance(30) {
+			return Cleanup{System: id, Item: draw(w, []ItemID{"x", "y", ""})}
+		}
+		return Maintain{System: id, On: w.chance(50)}
 	default:
 		return RemoveMember{Member: m}
 	}
@@ -294,33 +305,6 @@ func (w *world) step(o *oracle) Command {
 	w.slices(o, next)
 	w.d.s = next
 	return Batch{Commands: [][]byte{raw}}
-}
-
-// slices compares what each member is to wait for, and what failed there, with
-// what the oracle says.
-func (w *world) slices(o *oracle, s *State) {
-	for id, m := range s.Members() {
-		got := s.Slice(id, m.Epoch, m.Host.Machine, w.d.at)
-		for _, job := range got.Want {
-			for _, b := range job.Blocked {
-				if want := o.bet(job.Key, b.Entry); b.After != want {
-					w.Fatalf("%s waits %v for %+v in %v, the oracle says %v, at\n%s", id, b.After, b.Entry, job.Key, want, textOf(s))
-				}
-			}
-		}
-		failed := 0
-		for fk, f := range o.failures {
-			if strings.HasPrefix(fk, string(id)+" ") {
-				failed++
-				if !slices.ContainsFunc(got.Failed, func(j Job) bool { return j.Key == f.Key && j.Token == f.Token && j.Failed }) {
-					w.Fatalf("the slice of %s lacks the failure %+v", id, f)
-				}
-			}
-		}
-		if failed != len(got.Failed) {
-			w.Fatalf("%d failures in the slice of %s, %d are remembered", len(got.Failed), id, failed)
-		}
-	}
 }
 
 // Random commands against the oracle. After each: the invariants hold, and a
