@@ -146,6 +146,12 @@ func (c *cluster) fail(name string, key fsm.Key, text string) {
 }
 
 // mend says that a failure is none any more.
+// maintain begins or ends the maintenance of a system, "" for all.
+func (c *cluster) maintain(system string, on bool) {
+	c.t.Helper()
+	c.apply(fsm.Maintain{System: fsm.SystemID(system), On: on})
+}
+
 func (c *cluster) mend(name string, key fsm.Key) {
 	c.t.Helper()
 	c.apply(fsm.Report{Member: fsm.MemberID(name), Epoch: c.epoch(name), Mended: []fsm.Key{key}})

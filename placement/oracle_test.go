@@ -31,6 +31,9 @@ func judge(v View, moves []fsm.Move, before, after *fsm.State) []string {
 		j.complain("after the moves there are still some:\n%s", describe(rest))
 	}
 	for _, sys := range before.Spec().Systems {
+		if before.Maintained(sys.Name) {
+			continue // nothing moves, however badly it stands
+		}
 		switch sys.Split {
 		case fsm.Shard:
 			j.homes(sys)
@@ -73,6 +76,8 @@ func (j *judgement) moves(moves []fsm.Move) {
 			j.complain("%v: names token %d, it has %d", m.Key, m.Was, slot.Token)
 		case m.To == slot.Owner && (m.Home == "" || m.Home == slot.Home):
 			j.complain("%v: changes nothing", m.Key)
+		case j.before.Maintained(m.System):
+			j.complain("%v: its system is under maintenance", m.Key)
 		case m.To == "":
 			j.complain("%v is taken from %s for nobody", m.Key, slot.Owner)
 		}

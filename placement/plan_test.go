@@ -163,7 +163,7 @@ func (w *walk) step() {
 	m := rapid.SampledFrom(names("n", 6)).Draw(w.rt, "member")
 	state, registered := w.state.Member(fsm.MemberID(m))
 	_, listed := w.spec.Servers[fsm.MemberID(m)]
-	switch rapid.IntRange(0, 9).Draw(w.rt, "what") {
+	switch rapid.IntRange(0, 10).Draw(w.rt, "what") {
 	case 0, 1, 2:
 		if listed {
 			w.up(m)
@@ -190,6 +190,9 @@ func (w *walk) step() {
 		w.health(m)
 	case 9:
 		w.edit(m)
+	case 10:
+		system := rapid.SampledFrom([]string{"s", "t", ""}).Draw(w.rt, "maintained")
+		w.maintain(system, !slices.Contains(w.state.Maintenance(), fsm.SystemID(system)))
 	}
 }
 

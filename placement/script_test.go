@@ -80,6 +80,8 @@ type scripted struct {
 //	up NAME…    down NAME…    leave NAME       reboot NAME   settle NAME
 //	fail NAME SYSTEM ITEM TEXT…                it failed there
 //	mend NAME SYSTEM ITEM                      and would not any more
+//	cleanup [SYSTEM [ITEM]]                    what failed is forgotten
+//	maintain on|off [SYSTEM]
 //	unusable NAME WHY…    usable NAME          what health says
 //	budget N    plan
 func (s *scripted) command(words []string) (string, error) {
@@ -110,6 +112,8 @@ func (s *scripted) command(words []string) (string, error) {
 		s.fail(args[0], fsm.Key{System: fsm.SystemID(args[1]), Item: fsm.ItemID(args[2])}, strings.Join(args[3:], " "))
 	case "mend":
 		s.mend(args[0], fsm.Key{System: fsm.SystemID(args[1]), Item: fsm.ItemID(args[2])})
+	case "cleanup", "maintain":
+		s.admin(verb, append(args, "", ""))
 	case "unusable":
 		s.unusable[fsm.MemberID(args[0])] = strings.Join(args[1:], " ")
 	case "usable":
@@ -124,6 +128,15 @@ func (s *scripted) command(words []string) (string, error) {
 		return "", fmt.Errorf("unknown command %q", verb)
 	}
 	return "", nil
+}
+
+// admin runs what operators say; what they leave out is "".
+func (s *scripted) admin(verb string, args []string) {
+	if verb == "maintain" {
+		s.maintain(args[1], args[0] == "on")
+		return
+	}
+	s.apply(fsm.Cleanup{System: fsm.SystemID(args[0]), Item: fsm.ItemID(args[1])})
 }
 
 func (s *scripted) planned() string {

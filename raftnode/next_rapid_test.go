@@ -93,7 +93,7 @@ func TestNextComesToRest(t *testing.T) {
 			now += time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond
 			name := rapid.SampledFrom(names).Draw(t, "member")
 			m, _ := h.state.Member(name)
-			switch rapid.IntRange(0, 4).Draw(t, "event") {
+			switch rapid.IntRange(0, 5).Draw(t, "event") {
 			case 0:
 				h.register(name, "b")
 			case 1:
@@ -104,8 +104,11 @@ func TestNextComesToRest(t *testing.T) {
 				a = &Agenda{} // another leader
 			case 4:
 				h.settle(a, now)
+			case 5:
+				h.maintain(a, now, rapid.Bool().Draw(t, "maintained"))
 			}
 		}
+		h.apply(fsm.Maintain{System: "ip"})
 		h.settle(a, now)
 		h.settle(a, now+time.Hour) // twice: delays begin at the first look
 		h.settle(a, now+2*time.Hour)
@@ -119,4 +122,13 @@ func TestNextComesToRest(t *testing.T) {
 			}
 		}
 	})
+}
+
+// maintain begins or ends the maintenance; while it lasts a leader moves nothing.
+func (h *history) maintain(a *Agenda, now time.Duration, on bool) {
+	h.apply(fsm.Maintain{System: "ip", On: on})
+	before := h.owners()
+	if h.settle(a, now); on && h.owners() != before {
+		h.t.Fatalf("%s became %s under maintenance", before, h.owners())
+	}
 }
