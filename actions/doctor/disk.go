@@ -28,7 +28,7 @@ var errHung = errors.New("the disk has not come back")
 func DiskSync(ctx context.Context, dir string, t Timing) Finding {
 	const check = "disk sync"
 	at := nearest(dir)
-	took, err := measureSync(ctx, at, syncCount, syncLimit)
+	took, err := measureSync(ctx, at, syncLimit, syncPages)
 	switch {
 	case errors.Is(err, errHung):
 		return Finding{
@@ -74,9 +74,13 @@ func nearest(dir string) string {
 	return dir
 }
 
-// measureSync writes n pages, one after the other, into a file without a name.
+// syncing writes and syncs pages of a file until the given time, and tells how
+// long each took.
+type syncing func(ctx context.Context, file *os.File, took chan<- time.Duration, until time.Time) error
+
+// measureSync writes pages, one after the other, into a file without a name.
 // A sync that hangs keeps its goroutine until the disk lets it go.
-func measureSync(ctx context.Context, dir string, n int, limit time.Duration) ([]time.Duration, error) {
+func measureSync(ctx context.Context, dir string, limit time.Duration, pages syncing) ([]time.Duration, error) {
 	file, err := os.CreateTemp(dir, ".flip-doctor-*")
 	if err != nil {
 		return nil, fmt.Errorf("write in %s: %w", dir, err)
@@ -84,11 +88,11 @@ func measureSync(ctx context.Context, dir string, n int, limit time.Duration) ([
 	if err := os.Remove(file.Name()); err != nil { // whatever happens, nothing is left behind
 		return nil, errors.Join(fmt.Errorf("write in %s: %w", dir, err), file.Close())
 	}
-	results := make(chan time.Duration, n+1)
+	results := make(chan time.Duration, syncCount)
 	failed := make(chan error, 1)
 	go func() {
 		defer close(results)
-		failed <- errors.Join(syncPages(ctx, file, results, n, time.Now().Add(limit)), file.Close())
+		failed <- errors.Join(pages(ctx, file, results, time.Now().Add(limit)), file.Close())
 	}()
 	timer := time.NewTimer(limit + limit/2)
 	defer timer.Stop()
@@ -114,7 +118,7 @@ func measureSync(ctx context.Context, dir string, n int, limit time.Duration) ([
 
 // syncPages overwrites pages that are there already, as the log's file mostly
 // does: a file that grows syncs more than data.
-func syncPages(ctx context.Context, file *os.File, took chan<- time.Duration, n int, until time.Time) error {
+func syncPages(ctx context.Context, file *os.File, took chan<- time.Duration, until time.Time) error {
 	const pages = 64
 	page := make([]byte, syncBytes)
 	for i := range pages {
@@ -126,7 +130,7 @@ func syncPages(ctx context.Context, file *os.File, took chan<- time.Duration, n 
 	if err := file.Sync(); err != nil {
 		return err
 	}
-	for i := range n {
+	for i := range syncCount {
 		if ctx.Err() != nil || time.Now().After(until) {
 			break
 		}

@@ -50,7 +50,7 @@ func Worst(all []Finding) Verdict {
 
 func skip(check, why string) Finding { return Finding{Check: check, Verdict: Skip, Found: why} }
 
-// brief writes a duration with three digits at most.
+// brief writes a duration, which is not negative, with three digits at most.
 func brief(d time.Duration) string {
 	unit := time.Nanosecond
 	for _, u := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
@@ -68,10 +68,11 @@ func brief(d time.Duration) string {
 		}
 	}
 	text := d.Round(unit).String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
+	if d >= time.Minute {
+		return strings.Replace(text, "m0s", "m", 1)
 	}
-	return strings.Replace(text, "µ", "u", 1)
+	i := strings.IndexFunc(text, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	return text[:i] + " " + text[i:]
 }
 
 // spread is what a number of measurements came to.

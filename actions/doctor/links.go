@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // link is what the doctor needs of a network interface.
@@ -23,7 +24,7 @@ type link struct {
 	neighSuppress bool
 	redirects     []string // tc filters that take packets away
 	programs      int      // tc programs, which may
-	nsParent      bool     // parent is in another namespace
+	abroad        bool     // parent is in another namespace
 }
 
 // Links judges the interfaces that addresses are plumbed on, and what is under
@@ -48,34 +49,37 @@ func Links(uses []Use, gated bool) []Finding {
 	return append(out, passes(all, names)...)
 }
 
-// stack is an interface with everything its packets go through on this host:
-// what it is on, what it is a port of, and the ports of those.
+// stack is an interface with all that its packets go through on this host: what
+// it is on, the other end of a veth, what each of these is a port of, and the
+// ports of what it is on itself. The other ports of its own bridge are others'.
 func stack(all []link, name string) []link {
-	var out []link
-	todo := []int{}
+	type step struct {
+		index int
+		ports bool
+	}
+	var todo []step
 	for _, l := range all {
 		if l.name == name {
-			todo = append(todo, l.index)
+			todo = append(todo, step{l.index, true})
 		}
 	}
+	var out []link
 	for len(todo) > 0 {
-		index := todo[0]
+		at := todo[0]
 		todo = todo[1:]
-		for _, l := range all {
-			switch {
-			case l.index == index && !slices.ContainsFunc(out, func(o link) bool { return o.index == index }):
-				out = append(out, l)
-				if l.parent != 0 && !l.nsParent && l.kind != "veth" { // a veth's parent is its other end
-					todo = append(todo, l.parent)
-				}
-			case l.master == index && !slices.ContainsFunc(out, func(o link) bool { return o.index == l.index }):
-				todo = append(todo, l.index)
-			}
+		i := slices.IndexFunc(all, func(l link) bool { return l.index == at.index })
+		if i < 0 || slices.ContainsFunc(out, func(o link) bool { return o.index == at.index }) {
+			continue
 		}
-		// A port's bridge decides about its packets; its other ports are others'.
-		if i := slices.IndexFunc(all, func(l link) bool { return l.index == index }); i >= 0 && len(out) == 1 && all[i].master != 0 {
-			if j := slices.IndexFunc(all, func(l link) bool { return l.index == all[i].master }); j >= 0 {
-				out = append(out, all[j])
+		l := all[i]
+		out = append(out, l)
+		if l.parent != 0 && !l.abroad {
+			todo = append(todo, step{l.parent, l.kind != "veth"})
+		}
+		todo = append(todo, step{l.master, false})
+		for _, port := range all {
+			if at.ports && port.master == l.index {
+				todo = append(todo, step{port.index, true})
 			}
 		}
 	}
@@ -177,8 +181,8 @@ func readLinks() ([]link, error) {
 		a := l.Attrs()
 		one := link{
 			name: a.Name, index: a.Index, kind: l.Type(), mode: modeOf(l), master: a.MasterIndex, parent: a.ParentIndex,
-			up: a.RawFlags&1 != 0, running: a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown,
-			noARP: a.RawFlags&0x80 != 0, xdp: a.Xdp != nil && a.Xdp.Attached, nsParent: a.NetNsID >= 0 && a.ParentIndex != 0,
+			up: a.RawFlags&unix.IFF_UP != 0, running: a.RawFlags&unix.IFF_LOWER_UP != 0,
+			noARP: a.RawFlags&unix.IFF_NOARP != 0, xdp: a.Xdp != nil && a.Xdp.Attached, abroad: a.NetNsID >= 0 && a.ParentIndex != 0,
 		}
 		if a.MasterIndex != 0 {
 			if info, err := netlink.LinkGetProtinfo(l); err == nil {

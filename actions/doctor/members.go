@@ -109,7 +109,7 @@ func clock(m Member) []Finding {
 	if m.Clock == nil {
 		return nil
 	}
-	f := Finding{Check: "clock", On: m.Name, Verdict: OK, Found: fmt.Sprintf("%s, to within %s", apart(*m.Clock), brief(m.Within))}
+	f := Finding{Check: "clock", On: m.Name, Verdict: OK, Found: apart(*m.Clock, m.Within)}
 	if m.Clock.Abs() > clockApart+m.Within {
 		f.Verdict = Warn
 		f.Found += ": no lease depends on it, but logs of the two are hard to compare"
@@ -118,9 +118,13 @@ func clock(m Member) []Finding {
 	return []Finding{f}
 }
 
-func apart(d time.Duration) string {
-	if d < 0 {
-		return brief(-d) + " behind this one"
+func apart(d, within time.Duration) string {
+	switch {
+	case d.Abs() <= within:
+		return "the same as here, as far as can be told (to " + brief(within) + ")"
+	case d < 0:
+		return fmt.Sprintf("%s behind this one, to %s", brief(-d), brief(within))
+	default:
+		return fmt.Sprintf("%s ahead of this one, to %s", brief(d), brief(within))
 	}
-	return brief(d) + " ahead of this one"
 }

@@ -21,11 +21,14 @@ func Rights(root fs.FS, c RightsConfig) []Finding {
 	const check = "capabilities"
 	who, pid := "the daemon", c.PID
 	if pid == 0 {
-		who, pid = "a daemon that this user starts", c.Self
+		who, pid = "a daemon started from here", c.Self
 	}
 	p, err := readProcess(root, pid)
-	if err != nil {
+	switch {
+	case err != nil:
 		return []Finding{skip(check, err.Error())}
+	case c.PID == 0 && p.uid != 0:
+		return []Finding{skip(check, fmt.Sprintf("no daemon runs, and what this user (uid %d) may do it need not: run as root", p.uid))}
 	}
 	var has []string
 	var out []Finding
@@ -36,12 +39,12 @@ func Rights(root fs.FS, c RightsConfig) []Finding {
 		case cap.ip && c.Addresses:
 			out = append(out, Finding{
 				Check: check, On: cap.name, Verdict: Bad, Found: fmt.Sprintf("%s (uid %d) does not have it: it cannot %s", who, p.uid, cap.use),
-				Do: "run flip as root, or with AmbientCapabilities=" + cap.name + " in its unit",
+				Do: grant(p, cap.name),
 			})
 		case cap.guard:
 			out = append(out, Finding{
 				Check: check, On: cap.name, Verdict: Warn, Found: fmt.Sprintf("%s (uid %d) does not have it: it cannot %s", who, p.uid, cap.use),
-				Do: "run flip as root, or leave " + cap.name + " in the CapabilityBoundingSet of its unit",
+				Do: grant(p, cap.name),
 			})
 		}
 	}
@@ -49,6 +52,14 @@ func Rights(root fs.FS, c RightsConfig) []Finding {
 		out = []Finding{{Check: check, Verdict: OK, Found: who + " has " + strings.Join(has, ", ")}}
 	}
 	return append(out, memlock(p, who)...)
+}
+
+// grant says how a process comes by a capability.
+func grant(p process, name string) string {
+	if p.uid == 0 {
+		return "root has lost it: leave " + name + " in the CapabilityBoundingSet of its unit, or add it to the container"
+	}
+	return "run flip as root, or with AmbientCapabilities=" + name + " in its unit"
 }
 
 // memlock judges whether the guard can lock its memory: the kernel counts all
@@ -178,7 +189,7 @@ func KeyFile(name string) Finding {
 	f.Found = "mode " + info.Mode().String() + owner(info)
 	if others := info.Mode().Perm() & 0o077; others != 0 {
 		f.Verdict, f.Do = Warn, "chmod 0600 "+name
-		f.Found += ": others than its owner can read or write it; who has the key is a member"
+		f.Found += ": others than its owner have access; whoever has the key is a member"
 		if others&0o007 != 0 {
 			f.Verdict = Bad
 		}

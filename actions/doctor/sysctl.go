@@ -165,8 +165,8 @@ func dotted(name string) string { return strings.ReplaceAll(name, ".", "/") }
 // Nonlocal tells whether services can listen on an address that is not here yet.
 func Nonlocal(root fs.FS, v4, v6 bool) []Finding {
 	var out []Finding
-	for family, used := range map[string]bool{"ipv4": v4, "ipv6": v6} {
-		if !used {
+	for _, family := range []string{"ipv4", "ipv6"} {
+		if family == "ipv4" && !v4 || family == "ipv6" && !v6 {
 			continue
 		}
 		value, err := readNumber(root, "proc/sys/net/"+family+"/ip_nonlocal_bind")
