@@ -39,7 +39,8 @@ type DoctorPeer struct {
 	TCP           Finding      `json:"tcp"`
 	UDP           Finding      `json:"udp"`
 	RoundTripUS   *int64       `json:"round_trip_us,omitempty"` // of heartbeats, in microseconds
-	Loss          *float64     `json:"loss,omitempty"`          // of heartbeats, from 0 to 1
+	Loss          *float64     `json:"loss,omitempty"`          // of heartbeats that it did not answer, from 0 to 1
+	LossFrom      *float64     `json:"loss_from,omitempty"`     // of its heartbeats that did not arrive here
 	ClockUS       *int64       `json:"clock_us,omitempty"`      // by how much its wall clock is ahead of this node's …
 	ClockWithinUS int64        `json:"clock_within_us,omitempty"`
 	ClockError    string       `json:"clock_error,omitempty"` // … or why it did not say

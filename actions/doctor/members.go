@@ -11,7 +11,8 @@ type Member struct {
 	// TCP and UDP are "" for well, else what is wrong in words; nil: not known.
 	TCP, UDP  *string
 	RoundTrip *time.Duration // of heartbeats; nil: not known
-	Loss      *float64       // of heartbeats, from 0 to 1; nil: not known
+	Loss      *float64       // of heartbeats that it did not answer, from 0 to 1; nil: not known
+	LossFrom  *float64       // of its own that did not arrive here; nil: not known
 	// Clock is by how much its wall clock is ahead of this machine's; nil: not
 	// known. It may be wrong by Within.
 	Clock  *time.Duration
@@ -71,7 +72,7 @@ func reached(m Member, daemon bool) []Finding {
 
 // way judges the way there and back.
 func way(m Member, t Timing) []Finding {
-	if m.RoundTrip == nil && m.Loss == nil {
+	if m.RoundTrip == nil && m.Loss == nil && m.LossFrom == nil {
 		return nil
 	}
 	f := Finding{Check: "link", On: m.Name, Verdict: OK}
@@ -84,22 +85,35 @@ func way(m Member, t Timing) []Finding {
 			f.Verdict, f.Do = Warn, "choose a longer timing (wan), or look why the network is slow"
 		}
 	}
-	if m.Loss != nil {
+	return []Finding{losses(f, m)}
+}
+
+// losses adds what the way loses to what is known of it.
+func losses(f Finding, m Member) Finding {
+	worst := 0.0
+	for _, l := range []struct {
+		share *float64
+		words string
+	}{{m.Loss, "%.1f %% of heartbeats not answered"}, {m.LossFrom, "%.1f %% of its own lost"}} {
+		if l.share == nil {
+			continue
+		}
 		if f.Found != "" {
 			f.Found += ", "
 		}
-		f.Found += fmt.Sprintf("loss %.1f %%", *m.Loss*100)
-		switch {
-		case *m.Loss >= veryLossy:
-			f.Verdict, f.Do = Bad, "mend the network: at this rate a lease ends by itself every few hours (ethtool -S, switch counters)"
-		case *m.Loss >= lossy:
-			if f.Verdict == OK {
-				f.Verdict = Warn
-			}
-			f.Do = or(f.Do, "mend the network before it gets worse (ethtool -S, switch counters)")
-		}
+		f.Found += fmt.Sprintf(l.words, *l.share*100)
+		worst = max(worst, *l.share)
 	}
-	return []Finding{f}
+	switch {
+	case worst >= veryLossy:
+		f.Verdict, f.Do = Bad, "mend the network: at this rate a lease ends by itself every few hours (ethtool -S, switch counters)"
+	case worst >= lossy:
+		if f.Verdict == OK {
+			f.Verdict = Warn
+		}
+		f.Do = or(f.Do, "mend the network before it gets worse (ethtool -S, switch counters)")
+	}
+	return f
 }
 
 // clock judges wall clocks. No lease depends on them. Logs are compared by them,

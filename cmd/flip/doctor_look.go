@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/actions/doctor"
@@ -73,6 +74,11 @@ func (a *App) admit(ctx context.Context, c *cli.Context) (*patient, error) {
 	if p.daemon != nil {
 		p.paths.data = p.daemon.DataDir
 		p.paths.socket = cl.Socket()
+	}
+	for _, name := range []*string{&p.paths.data, &p.paths.socket} {
+		if *name, err = filepath.Abs(*name); err != nil {
+			return nil, fmt.Errorf("find %s: %w", *name, err)
+		}
 	}
 	return p, nil
 }
@@ -166,6 +172,9 @@ func (p *patient) daemonFinding() doctor.Finding {
 		f.Found = fmt.Sprintf("%s answers, pid %d", p.daemon.ID, p.daemon.PID)
 	case api.CodeOf(p.mute) == api.CodeNoDaemon:
 		f.Verdict, f.Found = doctor.Skip, p.mute.Error()+": what only it knows is left out"
+		if denied(p.paths.socket) {
+			f.Found += "; only its owner can ask it: run as root"
+		}
 	case api.CodeOf(p.mute) == api.CodeNotFound:
 		f.Verdict, f.Found = doctor.Skip, "it is of an older version, which cannot say more"
 	default:
@@ -293,4 +302,10 @@ func (p *patient) guard() []doctor.Finding {
 		c.Priority = doctor.RealTime(p.root, p.daemon.PID)
 	}
 	return doctor.Guard(p.root, c)
+}
+
+// denied reports whether there is a socket that this user may not open.
+func denied(socket string) bool {
+	err := unix.Access(socket, unix.R_OK|unix.W_OK)
+	return errors.Is(err, unix.EACCES)
 }

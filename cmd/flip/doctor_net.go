@@ -42,7 +42,9 @@ func (p *patient) network() []doctor.Finding {
 		out = append(out, doctor.Others(rules, err, gated, t)...)
 	}
 	out = append(out, unplaced...)
-	out = append(out, doctor.Links(uses, gated)...)
+	if len(uses) > 0 || len(unplaced) == 0 {
+		out = append(out, doctor.Links(uses, gated)...)
+	}
 	var v4, v6 bool
 	for _, u := range uses {
 		out = append(out, doctor.Sysctls(p.root, u)...)
@@ -256,7 +258,7 @@ func connect(ctx context.Context, addr string) *string {
 
 func memberSeen(peer api.DoctorPeer) doctor.Member {
 	m := doctor.Member{
-		Name: string(peer.Name), Addr: peer.Address, TCP: seenAs(peer.TCP), UDP: seenAs(peer.UDP), Loss: peer.Loss,
+		Name: string(peer.Name), Addr: peer.Address, TCP: seenAs(peer.TCP), UDP: seenAs(peer.UDP), Loss: peer.Loss, LossFrom: peer.LossFrom,
 		Within: time.Duration(peer.ClockWithinUS) * time.Microsecond,
 	}
 	if peer.RoundTripUS != nil {
@@ -278,10 +280,7 @@ func seenAs(f api.Finding) *string {
 		return nil
 	case api.FindOK, api.FindSelf:
 	default:
-		words = findingWord(f)
-		if f.Detail != "" {
-			words += " (" + f.Detail + ")"
-		}
+		words = or(f.Detail, findingWord(f))
 	}
 	return &words
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -24,7 +25,7 @@ const (
 func (d *daemon) Doctor(ctx context.Context) api.Doctor {
 	st := d.Status()
 	out := api.Doctor{
-		Stamp: st.Stamp, ID: d.self.Name, PID: st.Node.PID, File: d.paths.file, DataDir: d.paths.data,
+		Stamp: st.Stamp, ID: d.self.Name, PID: st.Node.PID, File: absolute(d.paths.file), DataDir: absolute(d.paths.data),
 		GOMAXPROCS: runtime.GOMAXPROCS(0), Timing: st.Cluster.Timing, Gate: st.Node.Gate, Guard: d.guardSeen(), Peers: []api.DoctorPeer{},
 	}
 	for _, m := range st.Members {
@@ -36,6 +37,14 @@ func (d *daemon) Doctor(ctx context.Context) api.Doctor {
 	d.wayTo(out.Peers)
 	d.clocksOf(ctx, out.Peers)
 	return out
+}
+
+// absolute is a path as others than this process understand it.
+func absolute(name string) string {
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return name
 }
 
 // clocksOf asks the members for the time, all at once.
