@@ -44,9 +44,9 @@ func manualHookBet(b *strings.Builder) {
 	fmt.Fprintf(b, `
 ### A bet on time: hooks
 
-What a hook has done only a hook undoes. When a member loses its lease, the daemon runs `+"`down`"+`; if the daemon is dead or hangs, its guard does.
-Without `+"`takeover_after`"+` nobody relies on that. With it the new owner runs `+"`alive`"+` when that time has passed since it learnt that the member was called
-down, whatever it has heard of it. This is safe from
+What a hook has done only a hook undoes. When a member loses its lease, the daemon runs `+"`down`"+`; if the daemon is dead or hangs, its guard
+does. Without `+"`takeover_after`"+` nobody relies on that. With it the new owner runs `+"`alive`"+` when that time has passed since it learnt that the
+member was called down, whatever it has heard of it. This is safe from
 
     1.1 x (heartbeat + %s + %s + stop_timeout + %s)
 
@@ -63,18 +63,20 @@ that the daemon had started, `+"`down`"+` takes up to `+"`stop_timeout`"+`, a bu
 		}
 	}
 	b.WriteString(`
-A shorter time is taken as it is, with a warning. So set ` + "`stop_timeout`" + ` to what ` + "`down`" + ` really needs. The bet is lost, and the item has two holders, if the
-guard is gone as well as the daemon and the machine lives on, or if ` + "`down`" + ` fails. No bet is made on a member that runs, on one that has reported that
-the item failed there, or on a former instance that may still have a lease.
+A shorter time is taken as it is, with a warning. So set ` + "`stop_timeout`" + ` to what ` + "`down`" + ` really needs. The bet is lost, and the item has two
+holders, if the guard is gone as well as the daemon and the machine lives on, or if ` + "`down`" + ` fails. No bet is made on a member that runs,
+on one that has reported that the item failed there, or on a former instance that may still have a lease.
 `)
 }
 
 const manualFence = `
 ### A fence
 
-` + "`fence`" + ` is a command that makes sure: it switches the lost member off, by its power supply or its hypervisor. One survivor runs it as soon as an
-item waits for a member that was called down, and again with pauses until it succeeds; ` + "`fence_timeout`" + ` ends it each time. Exit 0 means that
-the machine is off, or was off since: then everything that it may have held is free. It must not say so without knowing.
+` + "`fence`" + ` is a command that makes sure: it switches the lost member off, by its power supply or its hypervisor. The leader's node runs it as soon
+as an item waits for a member that was called down, and again with pauses until it succeeds; ` + "`fence_timeout`" + ` ends it each time. It is started as
+hooks are, with the member as the first argument and the config as the second; FLIP_FENCE_MEMBER, FLIP_FENCE_EPOCH and FLIP_FENCE_MACHINE
+say whom too, FLIP_SYSTEM for what. Exit 0 means that the machine is off, or has been since: then all that it may have held is free. It must
+not say so without knowing.
 
 ` + "```json" + `
 "mail": {
@@ -89,6 +91,6 @@ the machine is off, or was off since: then everything that it may have held is f
 }
 ` + "```" + `
 
-Nobody is fenced who runs, nobody for a system under maintenance (` + "`flip maintenance on`" + `), and of a member that moved to another machine only the
-machine that it registered on last: a command that is given a name switches off what goes by that name.
+Nobody who runs is fenced, nobody for a system under maintenance (` + "`flip maintenance on`" + `), and of a member that moved to another machine only
+the one that it registered on last: a command that is given a name switches off what goes by that name.
 `

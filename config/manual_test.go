@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 const manualFile = "../docs/configuration.md"
@@ -41,12 +42,22 @@ func TestManualHasEveryKey(t *testing.T) {
 // TestManualsExample: what the page shows is a file that flip takes.
 func TestManualsExample(t *testing.T) {
 	_, text, _ := strings.Cut(Manual(), "```json\n")
-	text, _, _ = strings.Cut(text, "```")
+	text, more, _ := strings.Cut(text, "```")
+	_, more, _ = strings.Cut(more, "```json\n")
+	mail, _, _ := strings.Cut(more, "```")
 	file, err := Parse("flip.json", []byte(text), Overrides{ID: "n1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(file.Notes) > 0 || len(file.Spec.Systems["web"].Items) != 2 {
 		t.Errorf("%v, %+v", file.Notes, file.Spec.Systems)
+	}
+	text = strings.Replace(text, `"web": {`, mail+`, "web": {`, 1)
+	text = strings.ReplaceAll(text, `["web"]`, `["mail", "web"]`)
+	if file, err = Parse("flip.json", []byte(text), Overrides{ID: "n1"}); err != nil {
+		t.Fatal(err)
+	}
+	if s := file.Spec.Systems["mail"]; len(file.Notes) > 0 || s.Fence == "" || s.FenceTimeout != 30*time.Second {
+		t.Errorf("%v, %+v", file.Notes, s)
 	}
 }
