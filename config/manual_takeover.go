@@ -48,14 +48,15 @@ What a hook has done only a hook undoes. When a member loses its lease, the daem
 does. Without `+"`takeover_after`"+` nobody relies on that. With it the new owner runs `+"`alive`"+` when that time has passed since it learnt that the
 member was called down, whatever it has heard of it. This is safe from
 
-    1.1 x (heartbeat + %s + %s + stop_timeout + %s)
+    1.1 x (heartbeat + %s + 2 x (%s + stop_timeout) + %s)
 
-on: the guard begins a heartbeat after the lease's end, waits %s for the end of the daemon that it has killed and %s (TERM, then KILL) for the hooks
-that the daemon had started, `+"`down`"+` takes up to `+"`stop_timeout`"+`, a busy machine does it up to %s late, and clocks may differ by 10 %%.
+on. A daemon that has lost its lease lets go by itself: it ends `+"`alive`"+` (TERM, %s later KILL), and `+"`down`"+` takes up to `+"`stop_timeout`"+`. Should it hang
+or die just before that is done, its guard begins a heartbeat later, waits %s for the end of the daemon, and does the same again; a busy machine
+does it up to %s late, and clocks may differ by 10 %%.
 
 | timing | stop_timeout | smallest safe `+"`takeover_after`"+` |
 |---|---|---|
-`, dead, kill, busy, dead, kill, busy)
+`, dead, kill, busy, kill, dead, busy)
 	for _, word := range presets {
 		t, _ := Preset(word)
 		for _, stop := range []time.Duration{time.Second, 10 * time.Second, defaultTimeout} {

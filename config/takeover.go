@@ -68,9 +68,9 @@ func (p *parser) safeIP(d time.Duration, f field, lease time.Duration) time.Dura
 
 // hookWords is what a lost holder of a hook's item may take to let go of it.
 func hookWords(s fsm.System, t fsm.Timing) string {
-	return fmt.Sprintf("after a lost lease the guard begins %s late, waits %s for the daemon's end and %s for the end of its hooks, "+
-		"`down` may take %s (stop_timeout), and a busy machine adds %s", short(t.Heartbeat), short(fsm.WaitForDead),
-		short(fsm.TermToKill), short(s.StopTimeout), short(fsm.SchedulingDelay))
+	return fmt.Sprintf("a daemon without its lease may let go by itself for %s and die before it is done; then its guard waits %s for its end and "+
+		"%s for the end of its hooks, `down` may take %s (stop_timeout), and a busy machine adds %s", short(t.Heartbeat+fsm.GuardDelay(s)),
+		short(fsm.WaitForDead), short(fsm.TermToKill), short(s.StopTimeout), short(fsm.SchedulingDelay))
 }
 
 // fence reads the command that switches a lost holder off.

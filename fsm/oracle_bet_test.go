@@ -85,7 +85,7 @@ func (o *oracle) betOnHook(k Key, sys System, have oracleEntry, m Member) time.D
 		return 0
 	}
 	safe := func(stop time.Duration) time.Duration {
-		return (o.spec.Timing.Heartbeat + 3100*time.Millisecond + stop) * 11 / 10
+		return (o.spec.Timing.Heartbeat + 5100*time.Millisecond + 2*stop) * 11 / 10
 	}
 	if sys.TakeoverAfter > 0 && sys.TakeoverAfter >= safe(sys.StopTimeout) {
 		return max(sys.TakeoverAfter, safe(have.stop))

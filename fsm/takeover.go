@@ -16,14 +16,16 @@ func SafeTakeover(ttl time.Duration) time.Duration {
 }
 
 // What happens on a member between the end of its lease and the end of a hook's
-// effect, if the guard lives and `down` succeeds (L9). The guard begins one
-// heartbeat after the lease's end (ACTIONS.md 5).
+// effect, if the guard lives and `down` succeeds (L9). At worst the daemon lets go by
+// itself, for as long as `down` may take, and hangs or dies at the end of that: then
+// the guard begins from the start (ACTIONS.md 5). It begins a heartbeat after the
+// lease's end if the daemon has said nothing.
 const (
 	// WaitForDead is how long the guard waits for the threads of a daemon that it
 	// has killed (ACTIONS.md 5).
 	WaitForDead = 100 * time.Millisecond
-	// TermToKill is how long a hook that is ended has between TERM and KILL; first
-	// the guard ends what the daemon's own hooks left running (ACTIONS.md 2, 5).
+	// TermToKill is how long a hook that is ended has between TERM and KILL: first
+	// `alive`, or a `down` that the daemon began (ACTIONS.md 2, 5).
 	TermToKill = 2 * time.Second
 	// SchedulingDelay is for starting `down` of all items at once on a machine that
 	// does other things too: with two CPU hogs the guard was woken 75 ms late at
@@ -33,10 +35,16 @@ const (
 
 // SafeHookTakeover is the smallest TakeoverAfter of a system with hooks that is
 // safe with clocks that differ by 10 %, if the former holder's guard lives and
-// `down` succeeds within stop_timeout.
+// `down` succeeds within stop_timeout. What it is the sum of, in its order: until
+// the guard begins (LEASES.md: guard delay), TERM to KILL, stop_timeout, scheduling.
 func SafeHookTakeover(timing Timing, sys System) time.Duration {
-	return lengthened(timing.Heartbeat + WaitForDead + TermToKill + sys.StopTimeout + SchedulingDelay)
+	delay := timing.Heartbeat + GuardDelay(sys) + WaitForDead
+	return lengthened(delay + TermToKill + sys.StopTimeout + SchedulingDelay)
 }
+
+// GuardDelay is how long after the guard could have begun a daemon may let go of a
+// system's items by itself: it ends what runs for an item, then `down` runs.
+func GuardDelay(sys System) time.Duration { return sys.StopTimeout + TermToKill }
 
 // lengthened is a time on another machine's clock, which may be 10 % slower.
 func lengthened(d time.Duration) time.Duration { return d + d/10 }
