@@ -219,7 +219,8 @@ func DataFS(root fs.FS, dir string) Finding {
 }
 
 // SocketDir judges where the control socket and the list of what is held are:
-// the list must go with the boot, as what it lists does.
+// the list had better go with the boot, as what it lists does. One of another boot
+// is told by the boot's number.
 func SocketDir(root fs.FS, dir string) Finding {
 	m, err := mountOf(root, dir)
 	if err != nil {
@@ -227,9 +228,8 @@ func SocketDir(root fs.FS, dir string) Finding {
 	}
 	f := Finding{Check: "socket directory", On: dir, Verdict: OK, Found: m.Type + " on " + m.Point}
 	if !m.inMemory() {
-		f.Verdict = Warn
-		f.Found += ": the list of what is held here outlives a reboot, which what it lists does not"
-		f.Do = "put it on a tmpfs, as /run is wherever systemd runs"
+		f.Verdict = Note
+		f.Found += ": each change of what is held waits for this disk, and the list outlives a reboot (flip then passes it over); a tmpfs, as /run mostly is, is better"
 	}
 	return f
 }

@@ -14,7 +14,8 @@ type process struct {
 	policy, priority int // see sched(7); priority is the real-time one
 	nice             int
 	caps             uint64 // effective
-	locked           uint64 // bytes of memory that cannot be swapped out
+	locked           uint64 // bytes of addresses whose memory cannot be swapped out
+	resident         uint64 // bytes of memory
 	uid              int
 	cpus             string // it may run on
 	oom              int    // oom_score_adj
@@ -76,8 +77,9 @@ func (p *process) status(text string) {
 		case "CapEff":
 			p.caps, _ = strconv.ParseUint(value, 16, 64)
 		case "VmLck":
-			kb, _ := strconv.ParseUint(strings.TrimSuffix(value, " kB"), 10, 64)
-			p.locked = kb << 10
+			p.locked = kilobytes(value)
+		case "VmRSS":
+			p.resident = kilobytes(value)
 		case "Uid":
 			if ids := strings.Fields(value); len(ids) > 1 {
 				p.uid, _ = strconv.Atoi(ids[1])
@@ -86,6 +88,11 @@ func (p *process) status(text string) {
 			p.cpus = value
 		}
 	}
+}
+
+func kilobytes(text string) uint64 {
+	kb, _ := strconv.ParseUint(strings.TrimSuffix(text, " kB"), 10, 64)
+	return kb << 10
 }
 
 // limit reads /proc/PID/limits, whose columns have fixed places: names have

@@ -103,7 +103,8 @@ func Guard(root fs.FS, c GuardConfig) []Finding {
 	if err != nil {
 		return []Finding{skip(check, err.Error())}
 	}
-	f := Finding{Check: check, Verdict: OK, Found: fmt.Sprintf("pid %d, %s, %s locked, OOM score %d", p.pid, p.policyWords(), size(p.locked), p.oom)}
+	memory := map[bool]string{true: "not locked", false: "locked"}[p.locked == 0]
+	f := Finding{Check: check, Verdict: OK, Found: fmt.Sprintf("pid %d, %s, memory %s (%s), OOM score %d", p.pid, p.policyWords(), memory, size(p.resident), p.oom)}
 	if c.Restarts > 0 {
 		f.Found += fmt.Sprintf(", started anew %d times", c.Restarts)
 	}

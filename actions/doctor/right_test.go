@@ -42,7 +42,7 @@ func TestRights(t *testing.T) {
 
 func TestGuard(t *testing.T) {
 	guarded := func(policy int, vmlck, oom string) map[string]string {
-		return proc(8, policy, 10, allCaps, map[string]string{"proc/8/status": "VmLck:\t" + vmlck + " kB\n", "proc/8/oom_score_adj": oom})
+		return proc(8, policy, 10, allCaps, map[string]string{"proc/8/status": "VmLck:\t" + vmlck + " kB\nVmRSS:\t   40960 kB\n", "proc/8/oom_score_adj": oom})
 	}
 	for name, tt := range map[string]struct {
 		files map[string]string
@@ -52,10 +52,10 @@ func TestGuard(t *testing.T) {
 	}{
 		"not told":  {nil, GuardConfig{}, Skip, "no daemon"},
 		"none":      {nil, GuardConfig{Known: true, Why: "it cannot be started"}, Bad, "it cannot be started"},
-		"well":      {guarded(schedRR, "40960", "-1000"), GuardConfig{Known: true, PID: 8, Priority: 10, Restarts: 2}, OK, "pid 8, SCHED_RR, priority 10, 40 MiB locked, OOM score -1000, started anew 2 times"},
+		"well":      {guarded(schedRR, "40960", "-1000"), GuardConfig{Known: true, PID: 8, Priority: 10, Restarts: 2}, OK, "pid 8, SCHED_RR, priority 10, memory locked (40 MiB), OOM score -1000, started anew 2 times"},
 		"ordinary":  {guarded(0, "40960", "-1000"), GuardConfig{Known: true, PID: 8, Priority: 10}, Warn, "no real-time priority"},
 		"as daemon": {guarded(0, "40960", "-1000"), GuardConfig{Known: true, PID: 8}, OK, "ordinary"},
-		"swapped":   {guarded(schedRR, "0", "0"), GuardConfig{Known: true, PID: 8, Priority: 10}, Warn, "swapped out; the out-of-memory killer"},
+		"swapped":   {guarded(schedRR, "0", "0"), GuardConfig{Known: true, PID: 8, Priority: 10}, Warn, "memory not locked (40 MiB), OOM score 0: it can be swapped out; the out-of-memory killer"},
 		"gone":      {nil, GuardConfig{Known: true, PID: 8}, Skip, "read process 8"},
 	} {
 		t.Run(name, func(t *testing.T) { is(t, Guard(tree(tt.files), tt.c)[0], tt.want, tt.words) })

@@ -149,7 +149,11 @@ func (p *patient) configuration() []doctor.Finding {
 		f.Verdict, f.Found, f.Do = doctor.Warn, p.why.Error(), "name the file: flip doctor FILE; the rest is looked at with the default timing, and without systems"
 	default:
 		t := p.timing()
-		f.Found = fmt.Sprintf("%s as %s: heartbeat %s, lease %s", p.file.Spec.Timing.Preset, p.self(), spoken(t.Heartbeat.Milliseconds()), spoken(t.Lease.Milliseconds()))
+		preset := p.file.Spec.Timing.Preset
+		if p.daemon != nil {
+			preset = or(p.daemon.Timing.Preset, preset)
+		}
+		f.Found = fmt.Sprintf("%s as %s: heartbeat %s, lease %s", preset, p.self(), spoken(t.Heartbeat.Milliseconds()), spoken(t.Lease.Milliseconds()))
 	}
 	out := []doctor.Finding{f, p.daemonFinding()}
 	if p.file == nil {

@@ -106,6 +106,7 @@ func (p *patient) gateOfDaemon() []doctor.Finding {
 	lease := p.timing().Lease
 	switch took := time.Duration(p.daemon.Gate.RenewalUS) * time.Microsecond; {
 	case p.daemon.Gate.State == api.GateNone:
+		f.Found = "none: " + or(p.daemon.Gate.Why, "the daemon does not say why")
 		f.Verdict, f.Do = doctor.Warn, "takeovers of this node's addresses wait for their lifetime: put right what it says, then restart flip"
 	case took > lease/6:
 		f.Verdict, f.Do = doctor.Warn, "somebody holds the packet filter up (nft monitor shows who loads it): a renewal that is late shuts the gate"
@@ -280,7 +281,10 @@ func seenAs(f api.Finding) *string {
 		return nil
 	case api.FindOK, api.FindSelf:
 	default:
-		words = or(f.Detail, findingWord(f))
+		words = findingWord(f)
+		if f.Detail != "" {
+			words += ": " + f.Detail
+		}
 	}
 	return &words
 }
