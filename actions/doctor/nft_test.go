@@ -44,8 +44,8 @@ func TestFlowtableMessage(t *testing.T) {
 	}
 	// No message, however torn, is read beyond its end.
 	for i := range body {
-		flowtable(body[:i])
-		forwards(body[:i])
+		flowtable(body[:i:i])
+		forwards(body[:i:i])
 	}
 }
 

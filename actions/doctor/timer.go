@@ -49,6 +49,19 @@ func judgeWakeUps(s spread, real bool, t Timing) Finding {
 	return f
 }
 
+// favour gives the calling thread a real-time priority, 0 for none, as far as this
+// user may, until back is called: the process's first thread outlives the
+// goroutine that is locked to it.
+func favour(priority int) (done bool, back func()) {
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedRR, Priority: uint32(priority)}
+	if priority <= 0 || unix.SchedSetAttr(0, &attr, 0) != nil {
+		return false, func() {}
+	}
+	return true, func() {
+		_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0) // giving up takes no privilege
+	}
+}
+
 // measureWakeUps sleeps on a thread of its own, which ends with the measurement:
 // its priority is nobody else's.
 func measureWakeUps(ctx context.Context, n int, every time.Duration, priority int) (late []time.Duration, real bool, err error) {
@@ -56,12 +69,9 @@ func measureWakeUps(ctx context.Context, n int, every time.Duration, priority in
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		if priority > 0 {
-			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedRR, Priority: uint32(priority)}
-			real = unix.SchedSetAttr(0, &attr, 0) == nil // else as good as it gets
-			// The process's first thread outlives its goroutine.
-			defer func() { _ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr}, 0) }()
-		}
+		var back func()
+		real, back = favour(priority)
+		defer back()
 		var now unix.Timespec
 		if err = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 			err = os.NewSyscallError("clock_gettime", err)

@@ -2,8 +2,7 @@ package doctor
 
 import (
 	"context"
-	"os"
-	"strconv"
+	"runtime"
 	"testing"
 	"time"
 
@@ -40,15 +39,32 @@ func TestMeasureWakeUps(t *testing.T) {
 			t.Errorf("woken %v too soon", -d)
 		}
 	}
-	if tasks, err := os.ReadDir("/proc/self/task"); err == nil {
-		for _, task := range tasks {
-			tid, _ := strconv.Atoi(task.Name())
-			if attr, err := unix.SchedGetAttr(tid, 0); err == nil && attr.Policy == schedRR {
-				t.Errorf("thread %d has kept real-time priority", tid)
-			}
-		}
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	is(t, WakeUps(ctx, 0, lan), Skip, "canceled")
+}
+
+func TestFavour(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	policy := func() uint32 {
+		attr, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return attr.Policy
+	}
+	before := policy()
+	done, back := favour(10)
+	if want := map[bool]uint32{true: schedRR, false: before}[done]; policy() != want {
+		t.Errorf("favoured %t, policy %d", done, policy())
+	}
+	back()
+	if policy() != before {
+		t.Errorf("policy %d afterwards, %d before", policy(), before)
+	}
+	if done, back := favour(0); done || policy() != before {
+		t.Error("favoured without a priority")
+		back()
+	}
 }

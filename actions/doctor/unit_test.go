@@ -31,7 +31,7 @@ func TestUnitFiles(t *testing.T) {
 		"etc/systemd/system/flip.service": "[Unit]\nKillMode=none\n[Service]\n# KillMode=mixed\nKillMode=process\nRestart = always\nOOMPolicy=continue\n" +
 			"CPUSchedulingPolicy=rr\nTimeoutStopSec=2min 10s\nWatchdogSec=10\nExecStart=/bin/a \\\n  b\n[Install]\nKillMode=none\n",
 		"lib/systemd/system/flip.service":                "[Service]\nKillMode=none\n",
-		"lib/systemd/system/flip.service.d/10-x.conf":    "[Service]\nCapabilityBoundingSet=CAP_KILL\n",
+		"lib/systemd/system/flip.service.d/10-x.conf":    "[Service]\nKillMode=mixed\n",
 		"etc/systemd/system/flip.service.d/10-x.conf":    "[Service]\nOOMPolicy=stop\n",
 		"run/systemd/system/flip.service.d/20-y.conf":    "[Service]\nOOMPolicy=kill\nCapabilityBoundingSet=\nCapabilityBoundingSet=CAP_NET_ADMIN\n",
 		"run/systemd/system/flip.service.d/30-z.conf":    "[Service]\nCapabilityBoundingSet=CAP_SYS_NICE\n",
