@@ -70,6 +70,9 @@ func writeRows(w io.Writer, p painter, as api.Assign) {
 		notes = append(notes, rowNotes(r)...)
 	}
 	t.write(w, p)
+	for _, m := range as.Maintenance {
+		notes = append(notes, "maintenance: "+m.Words)
+	}
 	if len(notes) > 0 {
 		_, _ = fmt.Fprintln(w)
 	}

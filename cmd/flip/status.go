@@ -25,8 +25,8 @@ Examples:
   flip status --json | jq        for a program
   flip status --check            for a monitoring system: one line and an exit code:
                                  0 all owned and acquired, and a failover is possible
-                                 1 failover impossible, drift, a failure remembered, or
-                                   somebody else answers for an address
+                                 1 failover impossible (under maintenance too), drift, a
+                                   failure remembered, or another critical alarm
                                  2 an item without a holder, or no leader
                                  3 no daemon
   flip status --dir D --id n1    one of several daemons of this machine`,
@@ -103,6 +103,7 @@ func writeNode(w io.Writer, p painter, st api.Status) {
 	}
 	t.add(plain, "lease", leaseWords(n))
 	writeAddresses(t, n)
+	writeGuard(t, n.Guard)
 	if cl.ID == "" {
 		t.add(yellow, "cluster", "not founded yet")
 	} else {
@@ -117,6 +118,9 @@ func writeNode(w io.Writer, p painter, st api.Status) {
 	t.add(quorumColour(cl.Quorum), "quorum", cl.Quorum.Words)
 	t.add(plain, "timing", fmt.Sprintf("%s: heartbeat %s, lease (ttl) %s, Raft %s / %s", or(cl.Timing.Preset, "unknown"),
 		spoken(cl.Timing.HeartbeatMS), spoken(cl.Timing.TTLMS), spoken(cl.Timing.RaftHeartbeatMS), spoken(cl.Timing.RaftElectionMS)))
+	for _, m := range cl.Maintenance {
+		t.add(yellow, "left alone", m.Words)
+	}
 	for _, d := range n.Drops {
 		t.add(yellow, "dropped", fmt.Sprintf("%d from %s: %s", d.Count, or(string(d.Peer), "strangers"), d.Reason))
 	}
@@ -153,6 +157,10 @@ func ago(ms int64) string { return spoken(ms) + " ago" }
 
 func writeMembers(w io.Writer, p painter, st api.Status) {
 	header := []string{"MEMBER", "ADDRESS", "ROLE", "STATE", "EPOCH", "HEARD", "TCP", "UDP"}
+	measured := slices.ContainsFunc(st.Members, func(m api.Member) bool { return m.RTTUS != nil })
+	if measured {
+		header = append(header, "RTT", "LOSS")
+	}
 	gates := slices.ContainsFunc(st.Systems, func(s api.System) bool { return s.Action == fsm.ActionIP.String() })
 	if gates {
 		header = append(header, "GATE")
@@ -170,12 +178,27 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 		cells := []string{
 			string(m.Name), m.Address, role, m.State, number(uint64(m.Epoch)), heard(st, m), findingWord(m.TCP), findingWord(m.UDP),
 		}
+		if measured {
+			cells = append(cells, measuredWay(m)...)
+		}
 		if gates {
 			cells = append(cells, gateOfMember(st, m))
 		}
 		t.add(colour, cells...)
 	}
 	t.write(w, p)
+}
+
+// measuredWay is the round trip to a member, and how many heartbeats get lost.
+func measuredWay(m api.Member) []string {
+	out := []string{"-", "-"}
+	if m.RTTUS != nil {
+		out[0] = brief(*m.RTTUS)
+	}
+	if m.LossPermille != nil {
+		out[1] = strings.TrimSuffix(fmt.Sprintf("%.1f", float64(*m.LossPermille)/10), ".0") + " %"
+	}
+	return out
 }
 
 func heard(st api.Status, m api.Member) string {
@@ -206,19 +229,50 @@ func number(n uint64) string {
 }
 
 func writeSystems(w io.Writer, p painter, st api.Status) {
-	t := newTable("SYSTEM", "TYPE", "GUARANTEE", "ITEMS", "OWNED", "ACQUIRED", "OUTSTANDING", "UNHELD")
+	header := []string{"SYSTEM", "TYPE", "GUARANTEE", "ITEMS", "OWNED", "ACQUIRED", "OUTSTANDING", "UNHELD"}
+	notes := slices.ContainsFunc(st.Systems, func(s api.System) bool { return systemNote(s) != "" })
+	if notes {
+		header = append(header, "NOTE")
+	}
+	t := newTable(header...)
 	for _, s := range st.Systems {
 		colour := plain
 		switch {
 		case s.Unheld > 0:
 			colour = red
-		case s.Acquired < s.Items:
+		case s.Acquired < s.Items, s.Maintenance:
 			colour = yellow
 		}
 		t.add(colour, string(s.Name), s.Type, s.Guarantee, strconv.Itoa(s.Items), strconv.Itoa(s.Owned),
-			strconv.Itoa(s.Acquired), strconv.Itoa(s.Outstanding), strconv.Itoa(s.Unheld))
+			strconv.Itoa(s.Acquired), strconv.Itoa(s.Outstanding), strconv.Itoa(s.Unheld), systemNote(s))
 	}
 	t.write(w, p)
+}
+
+// systemNote is what distinguishes a system: it is left alone, a lost holder is
+// switched off, or others bet on time.
+func systemNote(s api.System) string {
+	var out []string
+	if s.Maintenance {
+		out = append(out, "maintenance")
+	}
+	if s.Fence != "" {
+		out = append(out, "fence")
+	}
+	if t := s.Takeover; t != nil {
+		bet := "bets on " + notShorter(t.MS)
+		if t.MS < t.SmallestSafeMS {
+			bet += ", safe from " + notShorter(t.SmallestSafeMS) + " on"
+		}
+		out = append(out, bet)
+	}
+	return strings.Join(out, ", ")
+}
+
+// notShorter is a time in seconds, rounded up: what is safe must not look shorter.
+func notShorter(ms int64) string {
+	tenths := (ms + 99) / 100
+	return strings.TrimSuffix(fmt.Sprintf("%d.%d", tenths/10, tenths%10), ".0") + " s"
 }
 
 func writeAlarms(w io.Writer, p painter, st api.Status) {

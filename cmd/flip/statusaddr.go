@@ -30,20 +30,39 @@ func writeAddresses(t *table, n api.Node) {
 	}
 }
 
-// gateWords is "open (owned), 12 addresses, renewed in 24 µs".
+// gateWords is "open, nobody but flip can alter it; 12 addresses; renewed in 24 µs,
+// at worst in 3 ms; 2 renewals came too late".
 func gateWords(g api.Gate) string {
-	hold := "watched: this kernel lets others alter it"
-	if g.Owned {
-		hold = "owned"
-	}
-	words := []string{fmt.Sprintf("%s (%s)", g.State, hold), count(g.Addrs, "address", "addresses")}
-	if g.RenewalUS > 0 {
-		words = append(words, "renewed in "+brief(g.RenewalUS))
-	}
+	state := g.State
 	if g.Why != "" {
-		words = append(words, g.Why)
+		state += " (" + g.Why + ")"
 	}
-	return strings.Join(words, ", ")
+	words := []string{state + ", " + api.Protect(g.Owned), count(g.Addrs, "address", "addresses")}
+	if g.RenewalUS > 0 {
+		renewed := "renewed in " + brief(g.RenewalUS)
+		if g.WorstUS > 0 {
+			renewed += ", at worst in " + brief(g.WorstUS)
+		}
+		words = append(words, renewed)
+	}
+	if g.Refused > 0 {
+		words = append(words, count(int(g.Refused), "renewal", "renewals")+" came too late, and the kernel opened nothing")
+	}
+	return strings.Join(words, "; ")
+}
+
+// writeGuard adds who releases what the daemon holds if the daemon cannot.
+func writeGuard(t *table, g api.Guard) {
+	switch g.State {
+	case api.GuardRunning:
+		words := fmt.Sprintf("stands by, pid %d", g.PID)
+		if g.Restarts > 0 {
+			words += fmt.Sprintf(", replaced %s", count(g.Restarts, "time", "times"))
+		}
+		t.add(plain, "guard", words)
+	case api.GuardNone:
+		t.add(yellow, "guard", "none: "+or(g.Why, "it is not known why"))
+	}
 }
 
 // plumbedWords is "3 addresses on eth0, 1 on eth1; 40 hosts told, 12 rounds

@@ -9,10 +9,11 @@ import (
 
 func TestGateWords(t *testing.T) {
 	for want, g := range map[string]api.Gate{
-		"open (owned), 12 addresses, renewed in 24 µs":                      {State: api.GateOpen, Owned: true, Addrs: 12, RenewalUS: 24},
-		"open (watched: this kernel lets others alter it), 1 address":       {State: api.GateOpen, Addrs: 1},
-		"shut (owned), 0 addresses, renewed in 294 ms, the lease has ended": {State: api.GateShut, Owned: true, RenewalUS: 294_000, Why: "the lease has ended"},
-		"open (owned), 2 addresses, renewed in 1.5 s":                       {State: api.GateOpen, Owned: true, Addrs: 2, RenewalUS: 1_500_000},
+		"open, nobody but flip can alter it; 12 addresses; renewed in 24 µs":                                      {State: api.GateOpen, Owned: true, Addrs: 12, RenewalUS: 24},
+		"open, watched: rebuilt within milliseconds after somebody alters it; 1 address":                          {State: api.GateOpen, Addrs: 1},
+		"shut (no lease), nobody but flip can alter it; 0 addresses; renewed in 294 ms":                           {State: api.GateShut, Owned: true, RenewalUS: 294_000, Why: "no lease"},
+		"open, nobody but flip can alter it; 2 addresses; renewed in 1.5 s, at worst in 2 s":                      {State: api.GateOpen, Owned: true, Addrs: 2, RenewalUS: 1_500_000, WorstUS: 2_000_000},
+		"open, nobody but flip can alter it; 2 addresses; 1 renewal came too late, and the kernel opened nothing": {State: api.GateOpen, Owned: true, Addrs: 2, Refused: 1},
 	} {
 		if got := gateWords(g); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
