@@ -188,9 +188,11 @@ type Member struct {
 	UDP      Finding      `json:"udp"`
 	Gate     bool         `json:"gate"` // its kernel lets go of at-most-one addresses by itself
 	// RTTUS is a heartbeat's round trip to it in microseconds, LossPermille how many
-	// of a thousand were not answered lately; absent: not known.
-	RTTUS        *int64 `json:"rtt_us,omitempty"`
-	LossPermille *int64 `json:"loss_permille,omitempty"`
+	// of a thousand heartbeats to it were not answered lately, LossFromPermille how
+	// many of its own did not arrive here; absent: not known.
+	RTTUS            *int64 `json:"rtt_us,omitempty"`
+	LossPermille     *int64 `json:"loss_permille,omitempty"`
+	LossFromPermille *int64 `json:"loss_from_permille,omitempty"`
 }
 
 // The codes of a Finding; "" is: not looked at yet.

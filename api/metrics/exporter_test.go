@@ -24,7 +24,7 @@ func (f *fakeSource) Status() api.Status { return f.st }
 
 // full is a status in which every field that can be absent is there.
 func full() api.Status {
-	heard, rtt, loss := int64(25), int64(350), int64(12)
+	heard, rtt, loss, from := int64(25), int64(350), int64(12), int64(7)
 	return api.Status{
 		Stamp: api.Stamp{Index: 77, AgeMS: 40, Leader: "n1"},
 		Node: api.Node{
@@ -48,7 +48,7 @@ func full() api.Status {
 		},
 		Members: []api.Member{
 			{Name: "n1", Address: "192.0.2.1:2200", Role: "voter", Voter: true, State: api.MemberUp, Epoch: 12, TCP: api.Finding{Code: api.FindSelf}, UDP: api.Finding{Code: api.FindSelf}},
-			{Name: "n2", Address: "192.0.2.2:2200", Role: "voter", Voter: true, State: api.MemberDown, HeardMS: &heard, RTTUS: &rtt, LossPermille: &loss, TCP: api.Finding{Code: api.FindRefused}},
+			{Name: "n2", Address: "192.0.2.2:2200", Role: "voter", Voter: true, State: api.MemberDown, HeardMS: &heard, RTTUS: &rtt, LossPermille: &loss, LossFromPermille: &from, TCP: api.Finding{Code: api.FindRefused}},
 		},
 		Systems:     []api.System{{Name: "ip", Type: "shard", Guarantee: "at-most-one", Servers: []fsm.MemberID{"n1", "n2"}, Items: 4, Owned: 3, Acquired: 2, Outstanding: 1, Unheld: 2, Maintenance: true, Takeover: &api.Takeover{MS: 4000, SmallestSafeMS: 3850}}},
 		Failures:    []api.Failure{{System: "ip", Item: "a", Member: "n2"}, {System: "ip", Item: "b", Member: "n2"}},
@@ -119,7 +119,8 @@ func TestScrapeHasWhatStatusShows(t *testing.T) {
 		`flip_guard_restarts_total 2`,
 		`flip_items_withheld{system="one"} 1`,
 		`flip_peer_rtt_seconds{member="n2"} 0.00035`,
-		`flip_peer_loss_ratio{member="n2"} 0.012`,
+		`flip_peer_loss_ratio{direction="to",member="n2"} 0.012`,
+		`flip_peer_loss_ratio{direction="from",member="n2"} 0.007`,
 		`flip_system_maintenance{system="ip"} 1`,
 		`flip_system_takeover_after_seconds{system="ip"} 4`,
 		`flip_system_takeover_safe_seconds{system="ip"} 3.85`,

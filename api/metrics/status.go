@@ -94,7 +94,7 @@ func (c *statusCollector) memberFamilies() {
 	c.memberEpoch = c.gauge("flip_member_epoch", "A member's newest registration, an index of the log.", "member")
 	c.heard = c.gauge("flip_member_heard_seconds", "Time since the last verified datagram of another member; absent: none yet.", "member")
 	c.rtt = c.gauge("flip_peer_rtt_seconds", "Round trip of a heartbeat to a member; absent: not known.", "member")
-	c.loss = c.gauge("flip_peer_loss_ratio", "Share of the heartbeats to a member that were not answered lately; absent: not known.", "member")
+	c.loss = c.gauge("flip_peer_loss_ratio", "Share of the heartbeats to a member that were not answered lately (to), and of its own that did not arrive (from); absent: not known.", "member", "direction")
 	c.finding = c.gauge("flip_peer_finding", "What this node met when it tried to reach a member: 1 for the present finding (ok: reached).", "member", "protocol", "finding")
 }
 
@@ -230,8 +230,10 @@ func (c *statusCollector) member(ch chan<- prometheus.Metric, m api.Member) {
 	if m.RTTUS != nil {
 		c.rtt.put(ch, float64(*m.RTTUS)/1e6, name)
 	}
-	if m.LossPermille != nil {
-		c.loss.put(ch, float64(*m.LossPermille)/1e3, name)
+	for way, permille := range map[string]*int64{"to": m.LossPermille, "from": m.LossFromPermille} {
+		if permille != nil {
+			c.loss.put(ch, float64(*permille)/1e3, name, way)
+		}
 	}
 	for _, f := range []struct{ protocol, code string }{{"tcp", m.TCP.Code}, {"udp", m.UDP.Code}} {
 		if f.code != api.FindSelf {

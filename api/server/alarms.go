@@ -197,6 +197,8 @@ func memberAlarms(st api.Status, m api.Member) []api.Alarm {
 			severity = api.Note // said already that it is not there; this is how it shows
 		}
 		out = append(out, api.Alarm{Severity: severity, What: what, Do: do})
+	} else if up(m.State) {
+		out = append(out, lossAlarms(m)...)
 	}
 	return out
 }

@@ -28,11 +28,11 @@ type Peer struct {
 	Heard    time.Duration // since its last verified datagram
 	Ever     bool          // Heard means something
 	TCP, UDP api.Finding
-	// RTT is a heartbeat's round trip, Loss the share of heartbeats that were not
-	// answered lately; they mean something if Measured.
-	RTT      time.Duration
-	Loss     float64
-	Measured bool
+	RTT      time.Duration // of a heartbeat and its answer; 0: not known
+	// Loss is the share of heartbeats to it that were not answered lately, LossFrom
+	// of its own that did not arrive, 0 to 1; negative, or without Measured: not known.
+	Loss, LossFrom float64
+	Measured       bool
 }
 
 // Compose makes the status of a node. It is pure: every clock has been read
@@ -111,18 +111,31 @@ func membersOf(l Local, s *fsm.State, spec *fsm.Spec) []api.Member {
 				ms := p.Heard.Milliseconds()
 				m.HeardMS = &ms
 			}
-			if p.Measured {
-				us, loss := p.RTT.Microseconds(), int64(math.Round(p.Loss*1000))
-				m.RTTUS, m.LossPermille = &us, &loss
-			}
+			m.RTTUS, m.LossPermille, m.LossFromPermille = p.quality()
 		}
 		if name == l.Node.ID {
 			m.TCP, m.UDP, m.HeardMS = api.Finding{Code: api.FindSelf}, api.Finding{Code: api.FindSelf}, nil
-			m.RTTUS, m.LossPermille = nil, nil
+			m.RTTUS, m.LossPermille, m.LossFromPermille = nil, nil, nil
 		}
 		out = append(out, m)
 	}
 	return out
+}
+
+// quality is the way to a member as it goes over the wire.
+func (p Peer) quality() (rttUS, loss, lossFrom *int64) {
+	if p.RTT > 0 {
+		us := max(p.RTT.Microseconds(), 1)
+		rttUS = &us
+	}
+	permille := func(share float64) *int64 {
+		if !p.Measured || share < 0 {
+			return nil
+		}
+		n := int64(math.Round(share * 1000))
+		return &n
+	}
+	return rttUS, permille(p.Loss), permille(p.LossFrom)
 }
 
 func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {

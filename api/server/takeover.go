@@ -17,7 +17,7 @@ func takeoverOf(s *fsm.State, spec *fsm.Spec, sys fsm.System) *api.Takeover {
 	case sys.Guarantee != fsm.AtMostOne || sys.TakeoverAfter == fsm.NeverTakeOver:
 		return nil
 	case sys.Action == fsm.ActionHooks && sys.TakeoverAfter > 0:
-		after, safe := sys.TakeoverAfter, safeHook(spec.Timing, sys)
+		after, safe := sys.TakeoverAfter, fsm.SafeHookTakeover(spec.Timing, sys)
 		return &api.Takeover{
 			MS: after.Milliseconds(), SmallestSafeMS: safe.Milliseconds(),
 			Words: fmt.Sprintf("%s after a holder was called down its hooks count as undone; safe from %s on, if its guard lives and `down` succeeds",
@@ -43,14 +43,6 @@ func ungatedAnywhere(s *fsm.State, spec *fsm.Spec, sys fsm.System) bool {
 		reg, known := s.Member(m)
 		return known && !reg.Gate
 	})
-}
-
-// safeHook is the smallest safe bet on hooks (LEASES.md, L9): with clocks within
-// 10 %, the guard's delay of one heartbeat and its wait for the dead daemon, TERM
-// to KILL of what runs, `down`, and scheduling.
-func safeHook(t fsm.Timing, sys fsm.System) time.Duration {
-	d := t.Heartbeat + 100*time.Millisecond + 2*time.Second + sys.StopTimeout + time.Second
-	return d + d/10
 }
 
 // betAlarms warn of bets that can be lost although all that they assume is true.

@@ -65,3 +65,27 @@ func guardAlarms(st api.Status) []api.Alarm {
 		Do: "it is started again by itself; if it stays away, the log of flip on " + string(st.Node.ID) + " says why",
 	}}
 }
+
+// muchLoss is what on a member's own link ends a lease by mistake once in two
+// hours, with six heartbeats in a lease; a fifth of it: once in 5,000.
+const muchLoss = 50
+
+// lossAlarms say that heartbeats get lost on the way to a member or back.
+func lossAlarms(m api.Member) []api.Alarm {
+	var lost []string
+	for _, way := range []struct {
+		permille *int64
+		words    string
+	}{{m.LossPermille, "to"}, {m.LossFromPermille, "from"}} {
+		if way.permille != nil && *way.permille >= muchLoss {
+			lost = append(lost, fmt.Sprintf("%.1f %% %s %s", float64(*way.permille)/10, way.words, m.Name))
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return []api.Alarm{{
+		Severity: api.Warning, What: "heartbeats get lost: " + strings.Join(lost, ", ") + ": leases may end although nobody is down",
+		Do: "look for errors and drops on the links between (`ip -s link`), or choose a slower timing",
+	}}
+}

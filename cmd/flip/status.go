@@ -159,7 +159,7 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 	header := []string{"MEMBER", "ADDRESS", "ROLE", "STATE", "EPOCH", "HEARD", "TCP", "UDP"}
 	measured := slices.ContainsFunc(st.Members, func(m api.Member) bool { return m.RTTUS != nil })
 	if measured {
-		header = append(header, "RTT", "LOSS")
+		header = append(header, "RTT", "LOSS TO", "LOSS FROM")
 	}
 	gates := slices.ContainsFunc(st.Systems, func(s api.System) bool { return s.Action == fsm.ActionIP.String() })
 	if gates {
@@ -189,14 +189,17 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 	t.write(w, p)
 }
 
-// measuredWay is the round trip to a member, and how many heartbeats get lost.
+// measuredWay is the round trip to a member, and how many heartbeats get lost on
+// each way.
 func measuredWay(m api.Member) []string {
-	out := []string{"-", "-"}
+	out := []string{"-", "-", "-"}
 	if m.RTTUS != nil {
 		out[0] = brief(*m.RTTUS)
 	}
-	if m.LossPermille != nil {
-		out[1] = strings.TrimSuffix(fmt.Sprintf("%.1f", float64(*m.LossPermille)/10), ".0") + " %"
+	for i, permille := range []*int64{m.LossPermille, m.LossFromPermille} {
+		if permille != nil {
+			out[1+i] = strings.TrimSuffix(fmt.Sprintf("%.1f", float64(*permille)/10), ".0") + " %"
+		}
 	}
 	return out
 }
