@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/api/server"
 	"github.com/flip-ha/flip/config"
@@ -46,7 +45,7 @@ func (d *daemon) nodeStatus(phase raftnode.Phase) api.Node {
 		Phase: phase.Words, Ready: ready, Waiting: d.waiting(phase, ready),
 		Epoch: d.beat.Epoch(), Lease: api.Lease{Running: leased, LeftMS: left.Milliseconds()},
 		Drops: d.drops(), DataDir: d.paths.data, File: d.paths.file,
-		Gate: d.gateStatus(), Addresses: d.addressStatus(),
+		Gate: d.gateStatus(), Addresses: d.addressStatus(), Withheld: d.withheld(),
 	}
 }
 
@@ -89,11 +88,6 @@ func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
 			Do: "stop flip here; to take part again, move " + d.paths.data + " away and start it anew",
 		})
 	}
-	for _, slot := range d.exec.Status() {
-		if slot.Withheld {
-			out = append(out, withheld(d.self.Name, slot))
-		}
-	}
 	out = append(out, d.fencer.alarms()...)
 	if d.noMetrics != "" {
 		out = append(out, api.Alarm{Severity: api.Warning, What: d.noMetrics, Do: noMetricsDo})
@@ -104,14 +98,16 @@ func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
 	return out
 }
 
-// withheld is an item whose `down` failed: nobody may start it as long as what
+// withheld are the items whose `down` failed: nobody may start them as long as what
 // it undoes may still be in effect.
-func withheld(m fsm.MemberID, slot actions.SlotStatus) api.Alarm {
-	return api.Alarm{
-		Severity: api.Critical,
-		What:     fmt.Sprintf("%s/%s is withheld: its `down` failed on %s %d times: %s", slot.System, slot.Item, m, slot.Fails, slot.Err),
-		Do:       "mend the hook: it is tried again by itself, at the latest every 30 s",
+func (d *daemon) withheld() []api.Withheld {
+	var out []api.Withheld
+	for _, slot := range d.exec.Status() {
+		if slot.Withheld {
+			out = append(out, api.Withheld{System: slot.System, Item: slot.Item, Rank: slot.Rank, Fails: slot.Fails, Error: slot.Err})
+		}
 	}
+	return out
 }
 
 const (
@@ -144,6 +140,7 @@ func (d *daemon) findings(phase raftnode.Phase) map[fsm.MemberID]server.Peer {
 		p := out[s.Name]
 		p.Heard, p.Ever = s.Heard, s.Heard >= 0
 		p.UDP = d.udpFinding(s)
+		p.RTT, p.Loss, p.LossFrom, p.Measured = s.RTT, s.Loss, s.LossFrom, true
 		out[s.Name] = p
 	}
 	return out

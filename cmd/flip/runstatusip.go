@@ -17,7 +17,7 @@ func (d *daemon) gateStatus() api.Gate {
 		return api.Gate{State: api.GateNotNeeded}
 	}
 	s := g.gate.Stats()
-	out := api.Gate{State: api.GateShut, Owned: s.Owned, Addrs: s.Addrs, RenewalUS: s.Last.Microseconds()}
+	out := api.Gate{State: api.GateShut, Owned: s.Owned, Addrs: s.Addrs, RenewalUS: s.Last.Microseconds(), WorstUS: s.Worst.Microseconds(), Refused: s.Refused}
 	_, leased := d.beat.Lease()
 	_, clear := d.exec.Clear()
 	switch {
