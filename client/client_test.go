@@ -35,6 +35,14 @@ func (*node) Status() api.Status {
 func (*node) Verify(context.Context) error { return api.NoLeader("nobody answers") }
 func (*node) Hello(h api.Hello) api.Hello  { return api.Hello{Name: "n2", Instance: h.Instance + "!"} }
 
+func (n *node) Propose(_ context.Context, c fsm.Command) (fsm.Result, error) {
+	n.calls.Add(1)
+	if force, ok := c.(fsm.Force); ok {
+		return fsm.Result{Why: "no entry of " + string(force.Claims[0].Member)}, nil
+	}
+	return fsm.Result{Applied: true}, nil
+}
+
 func (n *node) ProposeBytes(_ context.Context, b []byte) (fsm.Result, error) {
 	n.calls.Add(1)
 	if string(b) == "elsewhere" {
@@ -88,6 +96,39 @@ func TestClientReads(t *testing.T) {
 	}
 	if v, err := c.Version(ctx); err != nil || v.Version != "7" {
 		t.Errorf("version %+v, %v", v, err)
+	}
+}
+
+func TestClientWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "n1.sock")
+	l, err := server.ListenUnix(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{}
+	serve(t, server.NewLocal(server.LocalConfig{Log: zerolog.Nop(), Node: n, Status: n, Proposer: n}), l)
+	c, ctx := New(path), context.Background()
+	t.Cleanup(c.Close)
+	cleaned, err := c.Cleanup(ctx, api.Cleanup{})
+	if err != nil || cleaned.Index != 9 || cleaned.Forgotten == nil {
+		t.Errorf("cleanup %+v, %v", cleaned, err)
+	}
+	maintained, err := c.Maintain(ctx, api.Maintain{On: true})
+	if err != nil || maintained.Index != 9 || maintained.Maintenance == nil {
+		t.Errorf("maintain %+v, %v", maintained, err)
+	}
+	if got := n.calls.Load(); got != 2 {
+		t.Errorf("%d commands", got)
+	}
+	var e *api.Error
+	if _, err = c.Maintain(ctx, api.Maintain{System: "web", On: true}); !errors.As(err, &e) || e.Code != api.CodeNotFound || e.Hint == "" {
+		t.Errorf("unknown: %v", err)
+	}
+	if _, err = c.Release(ctx, api.Release{System: "db", Item: "x"}); api.CodeOf(err) != api.CodeBadRequest {
+		t.Errorf("names nothing: %v", err)
+	}
+	if _, err = c.Release(ctx, api.Release{System: "db", Item: "x", Claims: []api.Claim{{Member: "n1"}}}); api.CodeOf(err) != api.CodeNotFound {
+		t.Errorf("no such item: %v", err)
 	}
 }
 
@@ -268,11 +309,17 @@ func TestPeers(t *testing.T) {
 	if err != nil || h.Name != "n2" || h.Instance != "i1!" {
 		t.Fatalf("hello %+v, %v", h, err)
 	}
+	if got := p.Newest(); got != 0 {
+		t.Errorf("nothing proposed yet: %d", got)
+	}
 	for range 5 {
 		res, err := p.Propose(ctx, to, []byte("cmd"))
 		if err != nil || !res.Applied || res.Why != "cmd" || res.Epoch != 4 {
 			t.Fatalf("propose %+v, %v", res, err)
 		}
+	}
+	if got := p.Newest(); got != 9 {
+		t.Errorf("the leader had read up to %d, want 9", got)
 	}
 	if got := conns.Load(); got != 1 {
 		t.Errorf("%d connections for 6 requests", got)

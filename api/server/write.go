@@ -143,7 +143,7 @@ func (l local) maintain(r *http.Request) (any, error) {
 		return nil, err
 	}
 	stamp, state := l.stamp()
-	return api.Maintained{Stamp: stamp, Maintenance: slices.Concat([]api.Maintenance{}, maintenanceOf(state))}, nil
+	return api.Maintained{Stamp: stamp, Maintenance: append([]api.Maintenance{}, maintenanceOf(state)...)}, nil
 }
 
 func (l local) release(r *http.Request) (any, error) {

@@ -231,7 +231,7 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 }
 
 func (d *daemon) openAPI() {
-	writes := proposer{d.node, d.peers.client}
+	writes := proposer{d.node, d.peers.client.Newest}
 	d.local = server.NewLocal(server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
 		Metrics: d.metrics, Doctor: d,

@@ -5,15 +5,18 @@ import (
 	"errors"
 
 	"github.com/flip-ha/flip/api"
-	"github.com/flip-ha/flip/client"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/raftnode"
 )
 
 // proposer has commands agreed on for this machine's operators.
 type proposer struct {
-	node  *raftnode.Node
-	peers *client.Peers
+	node interface {
+		Propose(context.Context, fsm.Command) (fsm.Result, error)
+		View() (*fsm.State, fsm.Index)
+		Changed(after fsm.Index) <-chan struct{}
+	}
+	newest func() fsm.Index // what a leader has read that has answered this node
 }
 
 // Propose implements server.Proposer.
@@ -44,7 +47,7 @@ func uncertain(err error) error {
 func (p proposer) read(ctx context.Context) error {
 	for {
 		_, at := p.node.View()
-		if at >= p.peers.Newest() {
+		if at >= p.newest() {
 			return nil
 		}
 		select {
