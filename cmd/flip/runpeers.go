@@ -88,6 +88,9 @@ func (p peerNode) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, err
 		name, addr := p.node.Leader()
 		return res, api.NotLeader(string(name), addr)
 	}
+	if errors.Is(err, raftnode.ErrUncertain) {
+		return res, uncertain(err)
+	}
 	if errors.Is(err, raftnode.ErrBadCommand) {
 		return res, &api.Error{Code: api.CodeBadRequest, Message: err.Error(), Hint: "upgrade the older of the two nodes"}
 	}

@@ -45,7 +45,7 @@ func (d *daemon) nodeStatus(phase raftnode.Phase) api.Node {
 		Phase: phase.Words, Ready: ready, Waiting: d.waiting(phase, ready),
 		Epoch: d.beat.Epoch(), Lease: api.Lease{Running: leased, LeftMS: left.Milliseconds()},
 		Drops: d.drops(), DataDir: d.paths.data, File: d.paths.file,
-		Gate: d.gateStatus(), Addresses: d.addressStatus(), Withheld: d.withheld(),
+		Gate: d.gateStatus(), Guard: d.guardStatus(), Addresses: d.addressStatus(), Withheld: d.withheld(),
 	}
 }
 

@@ -31,6 +31,19 @@ func (d *daemon) gateStatus() api.Gate {
 	return out
 }
 
+// guardStatus is the guard as its parent knows it.
+func (d *daemon) guardStatus() api.Guard {
+	if d.guard == nil {
+		return api.Guard{State: api.GuardNone, Why: "a test took it away"}
+	}
+	s := d.guard.Status()
+	out := api.Guard{State: api.GuardRunning, PID: s.PID, Restarts: s.Restarts}
+	if !s.Up {
+		out.State, out.Why = api.GuardNone, or(s.Err, "it is being started")
+	}
+	return out
+}
+
 // addressStatus lists what this node has plumbed, an item a line.
 func (d *daemon) addressStatus() []api.Address {
 	if d.ground == nil || d.ground.driver == nil {
