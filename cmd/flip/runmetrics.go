@@ -62,7 +62,7 @@ func (g *ground) measuredGate() (metrics.Gate, bool) {
 	s := g.gate.Stats()
 	return metrics.Gate{
 		Owned: s.Owned, Open: s.Open, Addresses: s.Addrs,
-		Renewals: s.Renewals, Refused: s.Refused, Repairs: s.Repairs, Worst: s.Worst,
+		Renewals: s.Renewals, Refused: s.Refused, Fused: s.Late, Repairs: s.Repairs, Worst: s.Worst,
 	}, true
 }
 
