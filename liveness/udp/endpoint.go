@@ -64,6 +64,9 @@ type Measure struct {
 	Gap   func(time.Duration) // between two heartbeats of the same member
 	Left  func(time.Duration) // of the lease, when it was renewed
 	Lapse func()              // the lease has ended
+	// Late is by how much this process itself was later than it had asked to be
+	// woken, mostly for its next heartbeat: it was held up.
+	Late func(time.Duration)
 }
 
 // Endpoint owns a liveness.Process and its socket. All methods are safe for
@@ -102,6 +105,9 @@ func (m *Measure) fill() {
 	}
 	if m.Left == nil {
 		m.Left = nothing
+	}
+	if m.Late == nil {
+		m.Late = nothing
 	}
 	if m.Lapse == nil {
 		m.Lapse = func() {}
@@ -184,6 +190,9 @@ func (e *Endpoint) tick() {
 	// After every event, not only when due: what came may have moved the time at
 	// which the process wants to be woken.
 	outs, next := e.process.Tick(now)
+	if e.next != 0 && now > e.next {
+		e.cfg.Measure.Late(now - e.next)
+	}
 	e.next = next
 	e.woken = false
 	batch = append(batch, e.address(outs)...)

@@ -3,6 +3,7 @@ package udp
 import (
 	"math"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,4 +109,28 @@ func TestEchoes(t *testing.T) {
 	if median, _, loss := e.measured(time.Minute); median != 0 || loss != -1 {
 		t.Errorf("long ago, and yet %v %v", median, loss)
 	}
+}
+
+// A process that is held up says by how much, and one that is not says nothing
+// worth a word.
+func TestLateIsMeasured(t *testing.T) {
+	var late atomic.Int64
+	inBubble(t, two, func(t *testing.T, c *cluster) {
+		n1 := c.nodes["n1"]
+		n1.mu.Lock()
+		n1.cfg.Measure.Late = func(d time.Duration) { late.Store(max(late.Load(), int64(d))) }
+		n1.mu.Unlock()
+		c.pass(3 * time.Second)
+		if most := time.Duration(late.Load()); most > time.Millisecond {
+			t.Errorf("nothing held it up, and it was %v late", most)
+		}
+		n1.mu.Lock() // the machine sleeps
+		clock := n1.cfg.Clock
+		n1.cfg.Clock = func() time.Duration { return clock() + beat + 120*time.Millisecond }
+		n1.mu.Unlock()
+		c.pass(beat)
+		if most := time.Duration(late.Load()); most < 120*time.Millisecond || most > beat+120*time.Millisecond {
+			t.Errorf("it was %v late", most)
+		}
+	})
 }

@@ -109,7 +109,7 @@ func (s *servers) open(name fsm.MemberID, l net.Listener) *server {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	store, err := raftnode.OpenStore(dir, zerolog.Nop())
+	store, err := raftnode.OpenStore(s.t.Context(), dir, zerolog.Nop())
 	if err != nil {
 		s.t.Fatal(err)
 	}
