@@ -32,7 +32,7 @@ func TestHungDiskEndsTheLeader(t *testing.T) {
 		if !errors.Is(leader.err, ErrStalled) {
 			t.Errorf("Run returned %v", leader.err)
 		}
-		if took := time.Since(began); took < 2*time.Second || took > 6*time.Second {
+		if took := time.Since(began); took < 2*time.Second || took > 3*time.Second {
 			t.Errorf("it took %v", took)
 		}
 		w.until(3*time.Second, "another one leads", func() bool {

@@ -146,8 +146,12 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	cancel()
 	actors.Wait()
-	n.stopRaft(r)
-	return end
+	if end != nil {
+		n.stopRaft(r, quietDead)
+		return end
+	}
+	n.stopRaft(r, quiet)
+	return nil
 }
 
 // startRaft builds Raft in a goroutine of its own: a write that fails while it
@@ -186,18 +190,23 @@ func (n *Node) startRaft(ctx context.Context) (*raft.Raft, error) {
 		// Raft may still come up; it must not outlive Run.
 		n.guard.let()
 		if s := <-done; s.raft != nil {
-			n.stopRaft(s.raft)
+			n.stopRaft(s.raft, quiet)
 		}
 		return nil, nil
 	}
 }
 
-// quiet is how long a stop waits for what is on its way, and then for Raft.
-const quiet = time.Second
+const (
+	// quiet is how long a stop waits for what is on its way, and then for Raft.
+	quiet = time.Second
+	// quietDead is the same after a fatal error: the transport is closed, nothing
+	// can be committed, and what this node holds is waiting to be let go of.
+	quietDead = 100 * time.Millisecond
+)
 
 // stopRaft ends Raft and all that waits for it. What is in flight gets its
 // answer first: Raft forgets futures in its queues when it shuts down.
-func (n *Node) stopRaft(r *raft.Raft) {
+func (n *Node) stopRaft(r *raft.Raft, quiet time.Duration) {
 	n.guard.let()
 	n.trans.release()
 	close(n.machine.release)
