@@ -42,17 +42,17 @@ func inTime(limit time.Duration, f func() error) error {
 // descriptors of a process outlive its exit for as long as one of its threads is
 // stuck.
 //
-// endGuard closes the pipe to the guard, which ends this process and lets go of
-// what it holds; nil, or one that does not act: the process does so itself. Its
-// goodbye comes first and names what is not released yet: from then on it sends
-// no heartbeat, so that nobody waits for hooks that may hang as the disk does.
-func (d *daemon) giveUp(last context.Context, endGuard func()) error {
+// At the end of its pipe the guard ends this process and lets go of what it holds.
+// Where there is none, or it does not act, the process does so itself. Its goodbye
+// comes first and names what is not released yet: from then on it sends no
+// heartbeat, so that nobody waits for hooks that may hang as the disk does.
+func (d *daemon) giveUp(last context.Context) error {
 	d.tellStopping("this leader can commit nothing: giving up")
 	if err := d.port.Close(); err != nil {
 		d.log.Warn().Err(err).Msg("cannot close the port")
 	}
-	if endGuard != nil {
-		endGuard()
+	if d.guard != nil && d.guard.Status().Up {
+		d.guard.Close()
 		timer := time.NewTimer(guardWait)
 		defer timer.Stop()
 		<-timer.C

@@ -11,6 +11,7 @@ import (
 	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/udp"
+	"github.com/flip-ha/flip/raftnode"
 )
 
 func (d *daemon) openExecutor() {
@@ -59,7 +60,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.runGuard(last) })
 	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
-		d.port.Run, d.node.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
+		d.port.Run, d.node.Run, d.late.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 	} {
@@ -74,20 +75,32 @@ func (d *daemon) Run(ctx context.Context) error {
 		close(d.stopping)
 		err = d.stop(running, last)
 	case <-running.Done():
-		if !errors.Is(context.Cause(running), errSuperseded) { // that one has let go already
-			d.log.Error().Err(context.Cause(running)).Msg("a part of flip has failed: letting go of all at-most-one items")
-			err = d.abandon(last)
-		}
+		err = d.failed(last, context.Cause(running))
 	}
 	cancel()
 	d.dismissGuard()
 	end()
-	err = errors.Join(ignoreCancel(g.Wait()), err)
+	err = errors.Join(ignoreCancel(inTime(endWait, g.Wait)), err)
 	d.leaveGround()
 	d.peers.client.Close()
-	err = errors.Join(err, d.close())
+	err = errors.Join(err, inTime(closeWait, d.close))
 	d.log.Info().Err(err).Msg("flip has ended")
 	return err
+}
+
+// failed is what a daemon does one of whose parts has ended, before it ends
+// itself.
+func (d *daemon) failed(last context.Context, cause error) error {
+	switch {
+	case errors.Is(cause, errSuperseded):
+		return nil // it has let go already
+	case errors.Is(cause, raftnode.ErrStalled):
+		d.log.Error().Err(cause).Msg("giving up: another node shall lead, and have what this one holds")
+		return errors.Join(cause, d.giveUp(last))
+	default:
+		d.log.Error().Err(cause).Msg("a part of flip has failed: letting go of all at-most-one items")
+		return d.abandon(last)
+	}
 }
 
 func ignoreCancel(err error) error {

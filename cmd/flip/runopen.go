@@ -58,6 +58,7 @@ type daemon struct {
 	noMetrics   string       // … although the file names a port, and why
 
 	dog      *watchdog
+	late     *lateness
 	turn     *pulse        // of feed
 	stopping chan struct{} // closed when a stop in order begins
 
@@ -198,11 +199,12 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 		Started: udp.Boottime(), NewNonce: newNonce, Wire: wireVersions, Seed: d.file.Spec, Voter: true,
 		Gate: d.ground != nil && (d.ground.gate != nil || d.ground.pretends),
 	})
+	d.late = newLateness(func() fsm.Timing { return d.spec().Timing }, d.metrics.CountLateBeat, d.log)
 	box := keys.Box(secure.Sender{Name: d.self.Name, Instance: d.self.Instance, Process: process})
 	d.beat = newHeartbeat(udp.New(udp.Config{
 		Self: d.self.Name, Resolve: d.resolve, Servers: d.serverNames, Cluster: d.cluster,
 		Clock: udp.Boottime, Log: d.log,
-		Measure: udp.Measure{Gap: d.metrics.ObserveHeartbeatGap, Left: d.metrics.ObserveLeaseLeft, Lapse: d.metrics.CountLapse},
+		Measure: udp.Measure{Gap: d.metrics.ObserveHeartbeatGap, Left: d.metrics.ObserveLeaseLeft, Lapse: d.metrics.CountLapse, Late: d.late.late},
 	}, conn, box, p))
 	d.news.feed, d.news.name, d.news.stop, d.news.guard = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
@@ -220,7 +222,10 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 		Seed: d.file.Spec, Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
 		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Leased: d.beat.Leased, Log: d.log,
 		Measure: raftnode.Measure{
-			Sync:  d.metrics.ObserveDiskSync,
+			Sync: func(took time.Duration) {
+				d.metrics.ObserveDiskSync(took)
+				d.late.synced(took)
+			},
 			Apply: func(took time.Duration) { d.metrics.ObserveStep(metrics.StepApply, took) },
 		},
 	}, raftnode.Deps{

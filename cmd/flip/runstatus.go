@@ -81,7 +81,7 @@ func (d *daemon) differences(state *fsm.State) []string {
 
 // ownAlarms are what only this daemon knows of.
 func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
-	var out []api.Alarm
+	out := d.late.alarms()
 	if phase.Stage == raftnode.StageRemoved {
 		out = append(out, api.Alarm{
 			Severity: api.Critical, What: phase.Words,
