@@ -53,6 +53,11 @@ func faults() []fault {
 		{5, (*Adversary).items},
 		{3, (*Adversary).force},
 		{3, (*Adversary).breakHooks},
+		{6, (*Adversary).killGuard},
+		{4, (*Adversary).freezeGuard},
+		{4, (*Adversary).killBoth},
+		{3, (*Adversary).freezeBoth},
+		{2, (*Adversary).closePipe},
 	}
 }
 
@@ -283,6 +288,63 @@ func (a *Adversary) coma() {
 		p.Kill()
 		a.w.After(d, func() { a.w.Launch(p.Name) })
 	}
+}
+
+func (a *Adversary) guard() *Guard {
+	if len(a.w.guards) == 0 {
+		return nil
+	}
+	return a.w.guards[a.w.rng.IntN(len(a.w.guards))]
+}
+
+func (a *Adversary) killGuard() {
+	if g := a.guard(); g != nil {
+		g.Kill()
+	}
+}
+
+func (a *Adversary) freezeGuard() {
+	if g := a.guard(); g != nil {
+		g.Freeze(a.w.between(time.Millisecond, 4*a.ttlNow()))
+	}
+}
+
+// killBoth leaves a machine to itself, with a moment between the two at times.
+func (a *Adversary) killBoth() {
+	p := a.w.running(a.holder())
+	if p == nil {
+		return
+	}
+	g := p.guard
+	p.Kill()
+	if g != nil {
+		a.later(50*time.Millisecond, g.Kill)
+	}
+	a.later(3*a.ttlNow(), func() { a.w.Launch(p.Name) })
+}
+
+// freezeBoth stops a holder and its guard, the one for longer than the other.
+func (a *Adversary) freezeBoth() {
+	p := a.w.running(a.holder())
+	if p == nil {
+		return
+	}
+	p.Freeze(a.w.between(a.ttlNow(), 4*a.ttlNow()))
+	if p.guard != nil {
+		p.guard.Freeze(a.w.between(time.Millisecond, 4*a.ttlNow()))
+	}
+}
+
+// closePipe is a daemon that gives up, and may not even be able to end.
+func (a *Adversary) closePipe() {
+	p := a.process()
+	if p == nil || p.guard == nil {
+		return
+	}
+	a.w.Count.add(PipesClosed)
+	g := p.guard
+	g.do(func() { g.core.PipeClosed(g.m.Now()) })
+	a.later(3*a.ttlNow(), func() { a.w.Launch(p.Name) })
 }
 
 func (a *Adversary) breakHooks() {

@@ -36,7 +36,7 @@ func stormed(seed uint64) Config {
 		s.Role, s.Systems = fsm.RoleArbiter, nil
 		spec.Servers["n5"] = s
 	}
-	return Config{Seed: seed, Voters: names, Spec: spec, Gate: seed/2%2 == 1, Drift: true}
+	return Config{Seed: seed, Voters: names, Spec: spec, Gate: seed/2%2 == 1, Guard: seed%8 != 7, Drift: true}
 }
 
 // storm runs one seed from its beginning to rest.

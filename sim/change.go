@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flip-ha/flip/actions/guard"
 	"github.com/flip-ha/flip/fsm"
 )
 
@@ -23,6 +24,12 @@ func (a *Adversary) heal() {
 		if p.Frozen() {
 			p.frozenUntil = w.now
 			w.After(0, p.thaw)
+		}
+	}
+	for _, g := range slices.Clone(w.guards) {
+		if g.Frozen() {
+			g.frozenUntil = w.now
+			w.After(0, g.thaw)
 		}
 	}
 	for _, m := range w.machines {
@@ -178,7 +185,10 @@ func (a *Adversary) Hook(p *Process) Outcome {
 		o.Stuck = w.between(0, stuckMost)
 	}
 	o.Deaf = w.rng.IntN(10) == 0
-	if w.rng.IntN(20) == 0 {
+	switch w.rng.IntN(60) {
+	case 0: // longer than a guard waits
+		o.Fork = w.between(0, 4*guard.DeathWait)
+	case 1, 2:
 		o.Fork = w.between(0, 30*time.Millisecond)
 	}
 	return o
@@ -187,7 +197,7 @@ func (a *Adversary) Hook(p *Process) Outcome {
 // Starve is how the gate's thread is scheduled under an adversary.
 func (a *Adversary) Starve(_ *Process, at GateStep) time.Duration {
 	w := a.w
-	if at == BeforeNote || at == BeforeEffect {
+	if at >= BeforeNote {
 		if !a.slow || w.rng.IntN(40) != 0 {
 			return 0
 		}

@@ -29,7 +29,12 @@ const (
 	HooksHung
 	HooksForked
 	HooksKilled
+	LateAlives
 	StuckLanded
+	GuardKills
+	GuardFreezes
+	GuardsStarved
+	PipesClosed
 	EffectsStarved
 	GateShut
 	Starved
@@ -78,6 +83,13 @@ const (
 	AddressesRefreshed
 	AddressesSwept
 	BetsWon
+	Guards
+	GuardWaits
+	KillsByGuard
+	GuardRemoves
+	GuardDowns
+	GuardGoodbyes
+	GuardExits
 	LockWaits
 	OrphansEnded
 	ListedReleased
@@ -87,14 +99,16 @@ const (
 var counterNames = [counters]string{
 	"dropped", "doubled", "delayed", "lost requests", "log cuts", "stalls", "elections", "late commits", "lost commits",
 	"kills", "starts", "reboots", "wipes", "replacements", "freezes", "hooks failed", "hooks hung", "hooks caught between fork and exec", "hooks killed",
-	"stuck calls landed", "effects starved", "gate shut",
+	"late alives", "stuck calls landed",
+	"guards killed", "guards frozen", "guards starved", "pipes closed", "effects starved", "gate shut",
 	"gate starved", "carriers lost", "addresses expired",
 	"guarantee changed", "ttl changed", "items added", "items removed", "forces", "leaves",
 	"registrations", "registrations refused", "overdue", "downs", "downs by vote", "downs by goodbye", "downs refused",
 	"moves dropped", "polls", "ballots", "held polls", "acks", "refusals", "promises kept", "lapses", "moves",
 	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "reports unfit", "reports mended", "settles",
 	"goodbyes", "voter changes", "superseded", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
-	"addresses swept", "bets won", "lock waits", "orphans ended", "listed released",
+	"addresses swept", "bets won",
+	"guards", "guard waits", "kills by guard", "removes by guard", "downs by guard", "goodbyes by guard", "guards exited", "lock waits", "orphans ended", "listed released",
 }
 
 // String is the counter's name.

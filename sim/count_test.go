@@ -74,8 +74,38 @@ var forcing = map[Counter]struct {
 		r.pass(20 * ms)
 	}},
 	ListedReleased: {setup: setup{hooks: true}, script: func(r *rig) { r.Process("n3").Kill(); r.Launch("n3") }},
-	Starved:        {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
-	GateRefused:    {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
+	LateAlives: {setup: setup{hooks: true, guard: true}, script: func(r *rig) {
+		r.slowAlive(Outcome{Took: 200 * ms, Fork: 200 * ms}) // which no guard waits for
+		r.Process("n3").Kill()
+		r.await("n2 has it", r.has("n2"))
+		r.pass(ttl)
+	}},
+	GuardKills:   {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").guard.Kill() }},
+	GuardFreezes: {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").guard.Freeze(2 * guardAnswer); r.pass(2 * guardAnswer) }},
+	GuardsStarved: {setup: setup{guard: true}, script: func(r *rig) {
+		r.starve = func(_ *Process, at GateStep) time.Duration {
+			if at == BeforeAct {
+				return ms
+			}
+			return 0
+		}
+		r.Process("n3").Kill()
+		r.pass(beat)
+	}},
+	PipesClosed: {setup: setup{guard: true}, script: func(r *rig) { r.adversary().closePipe(); r.pass(beat) }},
+	Guards:      {setup: setup{guard: true}},
+	GuardWaits: {setup: setup{guard: true, hooks: true}, script: func(r *rig) {
+		r.Process("n3").guard.Kill()
+		r.move("n2")
+		r.await("n2 has it", r.has("n2"))
+	}},
+	KillsByGuard:  {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").Freeze(time.Second); r.pass(time.Second) }},
+	GuardRemoves:  {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(beat) }},
+	GuardDowns:    {setup: setup{guard: true, hooks: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(beat) }},
+	GuardGoodbyes: {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(beat) }},
+	GuardExits:    {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(ttl) }},
+	Starved:       {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
+	GateRefused:   {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
 	GateWaits: {script: func(r *rig) {
 		r.releasesFail("n3")
 		r.lapse("n3")

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/flip-ha/flip/actions"
-	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/fsm"
 )
 
@@ -56,8 +55,7 @@ func (p *Process) resume(fn func()) {
 
 func (x *executor) note(c *effect) {
 	p := x.p
-	_, leased := p.live.Lease(p.machine.Now())
-	if c.Kind == actions.Acquire && (c.unwant || c.Job.AtMostOne && !leased) {
+	if !x.permitted(c) {
 		x.finish(c, context.Canceled)
 		return
 	}
@@ -67,11 +65,23 @@ func (x *executor) note(c *effect) {
 		id = e.Run
 		x.tell(e, true)
 	}
-	p.then(BeforeEffect, func() { x.act(c, id) })
+	p.whenGuarded(func() {
+		if !x.permitted(c) {
+			x.finish(c, context.Canceled)
+			return
+		}
+		p.then(BeforeEffect, func() { x.act(c, id) })
+	})
 }
 
-// tell shows the guard what the list says.
-func (x *executor) tell(ledger.Entry, bool) {}
+// permitted says whether an effect may still be begun.
+func (x *executor) permitted(c *effect) bool {
+	if c.Kind == actions.Release {
+		return true
+	}
+	_, leased := x.p.live.Lease(x.p.machine.Now())
+	return !c.unwant && (leased || !c.Job.AtMostOne)
+}
 
 // act does it: a hook is a process of its own, an address a call of this one.
 func (x *executor) act(c *effect, id string) {

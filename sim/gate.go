@@ -35,6 +35,7 @@ const (
 
 	BeforeNote   // an effect was decided on
 	BeforeEffect // it is permitted, and noted
+	BeforeAct    // of a guard, another done
 )
 
 // keeper is a process's side: it opens the gate in an epoch as soon as nothing

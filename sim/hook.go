@@ -59,9 +59,12 @@ func (m *Machine) spawn(r *run, forked func()) {
 	}
 	if r.exec = r.out.Fork == 0; !r.exec {
 		w.Count.add(HooksForked)
+		boots := m.boots
 		w.After(r.out.Fork, func() {
-			r.exec = true
-			forked()
+			if m.boots == boots {
+				r.exec = true
+				forked()
+			}
 		})
 	}
 	if !r.out.Hang {
@@ -95,6 +98,7 @@ func (r *run) lands(well bool) {
 	m, h := r.m, r.m.holds[r.job.Key]
 	if h == nil || h.Action != r.job.Action {
 		if r.orphan {
+			m.w.Count.add(LateAlives)
 			m.w.tracef("%s: `alive` of %s/%s@%d lands although nobody waits for it", m.Name, r.job.System, r.job.Item, r.job.Token)
 		}
 		m.plumb(r.member, r.job, 0)

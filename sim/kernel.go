@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flip-ha/flip/fsm"
@@ -114,6 +115,11 @@ func (m *Machine) off() {
 		r.over = true
 	}
 	m.runs = nil
+	for _, g := range slices.Clone(m.w.guards) {
+		if g.m == m {
+			g.end("is gone with its machine")
+		}
+	}
 	m.list = list{last: m.list.last, runs: m.list.runs}
 	m.lock = lock{}
 	m.shut()

@@ -37,8 +37,10 @@ func (l *list) begin(m *Machine, kind actions.Kind, job fsm.Job) ledger.Entry {
 		l.entries = append(l.entries, ledger.Entry{ID: l.last, Job: job})
 		e = &l.entries[len(l.entries)-1]
 	}
-	if job.Token < e.Job.Token {
-		job.Token = e.Job.Token
+	if kind == actions.Release { // it goes as it came
+		token := max(e.Job.Token, job.Token)
+		job = e.Job
+		job.Token = token
 	}
 	l.runs++
 	e.Job, e.Run = job, fmt.Sprintf("%s.%d", m.Name, l.runs)
@@ -61,7 +63,7 @@ func (l *list) end(kind actions.Kind, job *fsm.Job, err error) (e ledger.Entry, 
 	case err == nil:
 		p.Phase, p.Run = ledger.Up, ""
 	default:
-		p.Run = ""
+		p.Phase, p.Run = ledger.Stopping, ""
 	}
 	return *p, true
 }

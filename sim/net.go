@@ -98,6 +98,13 @@ func (n *network) send(from *Process, to fsm.MemberID, msg liveness.Message) {
 				w.After(delay, func() { p.receive(sender, msg) })
 			}
 		}
+		if _, ok := msg.(liveness.GoodbyeAck); ok {
+			for _, g := range w.guards {
+				if g.p.Name == to {
+					w.After(delay, func() { g.receive(msg) })
+				}
+			}
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ type setup struct {
 	voters    int
 	hooks     bool
 	ungated   bool // addresses without the gate; the kernel is as late as it may be
+	guard     bool
 	planned   bool // the leader makes planned moves
 	guarantee fsm.Guarantee
 	servers   []fsm.MemberID // that serve the item; nil: n2 and n3
@@ -86,7 +87,7 @@ func newRig(t *testing.T, s setup) *rig {
 		return 0
 	}
 	w := New(Config{
-		Hook: hook, Starve: starve, Linger: lateMost, Seed: 1, Voters: names, Spec: spec, Gate: !s.hooks, Rules: s.rules,
+		Hook: hook, Starve: starve, Linger: lateMost, Seed: 1, Voters: names, Spec: spec, Gate: !s.hooks, Guard: s.guard, Rules: s.rules,
 		Trace: true, Manual: !s.planned, HoldersOnly: true,
 	})
 	w.log.delay, w.log.held = ms, true

@@ -26,7 +26,7 @@ func tail(w *World, n int) string {
 // TestRules plays each row of LEASES.md's table twice: with every rule, and with
 // that one left out.
 func TestRules(t *testing.T) {
-	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, gapRules) {
+	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			t.Run("with", func(t *testing.T) {

@@ -54,11 +54,7 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 		if p.exec.busy() && now < s.until {
 			return s.until
 		}
-		if !p.exec.endAll() {
-			return now + time.Millisecond
-		}
-		p.end("exits, superseded")
-		return 0
+		return s.exit(p, now, kept)
 	}
 	if known && (!s.said || len(kept) == 0) {
 		if !s.said {
@@ -77,8 +73,22 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 		}
 		return earlier(s.until, now+5*time.Millisecond)
 	}
+	return s.exit(p, now, kept)
+}
+
+// exit ends the process once its hooks have ended. What it could not let go of it
+// leaves to its guard.
+func (s *stop) exit(p *Process, now time.Duration, kept []fsm.Key) time.Duration {
 	if !p.exec.endAll() {
 		return now + time.Millisecond
+	}
+	if len(kept) == 0 {
+		p.told.left = true
+		p.tellGuard()
+	}
+	if s.superseded {
+		p.end("exits, superseded")
+		return 0
 	}
 	if p.w.log.leader == p {
 		p.w.log.depose()

@@ -22,6 +22,7 @@ type World struct {
 	log      replicatedLog
 	machines []*Machine
 	procs    []*Process // those that run, oldest first
+	guards   []*Guard   // likewise
 	seats    []*seat
 	started  int // processes so far
 	checker  checker
@@ -45,6 +46,7 @@ type Config struct {
 	Voters []fsm.MemberID // the members' names; each is a voter
 	Spec   fsm.Spec
 	Gate   bool    // machines have the virtual gate
+	Guard  bool    // daemons have guards
 	Drift  bool    // clocks run at their own rates; else all at 1
 	Rules  Without // what the shipped packages leave out
 	Trace  bool
@@ -81,6 +83,10 @@ type Without struct {
 	GateClear bool
 	// GoodbyeOpen: a goodbye is said with the gate open.
 	GoodbyeOpen bool
+	// GuardKill: a guard takes its daemon for dead instead of killing it.
+	GuardKill bool
+	// GuardEndRuns: a guard lets the daemon's hooks run.
+	GuardEndRuns bool
 	// ToldBefore: the list and the guard are told of an effect when it has ended.
 	ToldBefore bool
 	// ListLost: the list is gone with the processes that wrote it.
