@@ -212,7 +212,10 @@ func (p *Process) catchUp(to fsm.Index) {
 		p.at++
 		before := p.state
 		var res fsm.Result
+		known := p.w.checker.at(p.at)
 		switch {
+		case known != nil && !p.w.checker.due(p.at):
+			p.state, res = known.state, known.res
 		case e.voters != nil:
 			p.state = p.state.WithVoters(fsm.Voters{Index: p.at, IDs: e.voters})
 		case e.state != nil:

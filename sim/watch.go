@@ -96,7 +96,7 @@ func (h *watch) registers(p *Process, r fsm.Register) {
 // first one to apply it counts.
 func (w *World) watchApplied(p *Process, before *fsm.State, e entry, res fsm.Result) {
 	first := fsm.Index(len(w.checker.states)) < p.at || w.checker.states[p.at-1] == nil
-	w.checker.applied(p, p.at, p.state)
+	w.checker.applied(p, p.at, p.state, res)
 	if !first || e.cmd == nil {
 		return
 	}
