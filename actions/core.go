@@ -15,7 +15,8 @@ const Never = time.Duration(math.MaxInt64)
 // The figures a CoreConfig left at zero stands for.
 const (
 	// DefaultParallel is enough to hide hooks that wait for a network, and few
-	// enough that a lost lease does not start a thousand processes at once.
+	// enough that a change of the configuration does not start a thousand processes
+	// at once.
 	DefaultParallel = 32
 	// DefaultAttempts of `alive` are made before the failure is reported.
 	DefaultAttempts = 3
@@ -178,7 +179,7 @@ func (c *Core) Set(sl fsm.Slice) bool {
 func (c *Core) Clean(jobs []fsm.Job) {
 	for i := range jobs {
 		s := c.slot(jobs[i].Key)
-		if (s.state == unknown || s.state == down) && !s.cleared(&jobs[i]) {
+		if (s.state == unknown || s.state == down) && !s.cleared(&jobs[i]) && !s.leftBy(&jobs[i]) {
 			s.clean, s.dirty = &jobs[i], false
 		}
 	}
@@ -260,7 +261,7 @@ func (c *Core) slot(k fsm.Key) *slot {
 // One that is known to be down stays: that knowledge saves a `down` later.
 func (c *Core) sort() {
 	c.order = slices.DeleteFunc(c.order, func(s *slot) bool {
-		idle := s.want == nil && s.owe == nil && s.clean == nil && s.state == unknown && s.running == nil
+		idle := s.want == nil && s.owe == nil && s.clean == nil && s.left == nil && s.state == unknown && s.running == nil
 		if idle {
 			delete(c.slots, s.key)
 			delete(c.waiting, s)

@@ -42,6 +42,11 @@ func (c *Core) obstructs(s *slot) bool {
 	if s.clean != nil && behindGate(s.clean) && !ours(s.clean) {
 		return true
 	}
+	for i := range s.left {
+		if behindGate(&s.left[i]) { // it goes first, wanted or not
+			return true
+		}
+	}
 	return s.want != nil && s.want.Gated && !may && s.state == unknown && c.inherited(s)
 }
 

@@ -50,19 +50,23 @@ func (c *Core) trusted() bool { return c.epoch != 0 && c.at >= fsm.Index(c.epoch
 // effect it does itself: an item held on becomes held under the new token.
 func (c *Core) decide(s *slot) verdict {
 	may, why := c.may(s)
-	start := may && !s.want.Keep && c.mode == serving
+	start := may && !s.want.Keep && c.mode == serving && (!s.want.Maintained || s.fails == 0)
 	switch s.state {
 	case held:
 		return c.decideHeld(s, may, start, why)
 	case spoiled:
 		// For an at-least-one item service comes first: if it cannot be brought
-		// down it is tried on top. An at-most-one item is withheld.
-		if start && !s.want.AtMostOne && s.downFails > 0 && s.acquireAt <= s.releaseAt {
+		// down it is tried on top. An at-most-one item is withheld until it can, or
+		// until an operator says so.
+		if start && (!s.want.AtMostOne || c.forced(s)) && s.downFails > 0 && s.acquireAt <= s.releaseAt {
 			return verdict{kind: Acquire, at: s.acquireAt}
 		}
 		return release(s.job, s.spoiledBy(why), s.releaseAt)
 	case unknown, down:
-		// What was left by other hooks goes first, by its own `down`.
+		// What was left, or was left by other hooks, goes first, by its own `down`.
+		if j := c.leftover(s, may, start); j != nil {
+			return release(*j, "left by a former process", s.releaseAt)
+		}
 		if o := c.foreign(s); o != nil {
 			return release(o.Job, "left by a former process", s.releaseAt)
 		}
@@ -119,6 +123,9 @@ func (s *slot) spoiledBy(why string) string {
 }
 
 func (c *Core) decideHeld(s *slot, may, start bool, why string) verdict {
+	if s.found && !c.trusted() && c.mode != stopAll {
+		return verdict{} // it may be wanted
+	}
 	changed := start && !sameDefinition(s.job, *s.want)
 	if may && !changed {
 		if !s.want.Keep && sameDefinition(s.job, *s.want) {
@@ -248,7 +255,7 @@ func (c *Core) put(s *slot, now time.Duration) {
 		return
 	case v.kind == Release:
 		s.place = queueRelease
-		if unlimited(&v.job) {
+		if c.urgent(&v.job) {
 			s.place = freeRelease
 		}
 	default:

@@ -12,6 +12,12 @@ import (
 // batched by their driver, and the more it is given at once the better.
 func unlimited(j *fsm.Job) bool { return j.Action == fsm.ActionIP }
 
+// urgent says whether a release waits for no other: without a lease others wait
+// only for so long. Nobody waits for a clean-up, which has no token.
+func (c *Core) urgent(j *fsm.Job) bool {
+	return unlimited(j) || j.AtMostOne && j.Token != 0 && !c.lease
+}
+
 // startReleases starts what is to go, up to the limit. Acquires in flight do
 // not count: a lost lease must not wait for hooks that hang.
 func (c *Core) startReleases(start []Effect) []Effect {
@@ -63,7 +69,7 @@ func (c *Core) rankInTheWay(s *slot) bool {
 		if o == s {
 			continue
 		}
-		if o.running != nil || o.state == held || o.state == spoiled || o.place == queueRelease {
+		if o.running != nil || o.state == held || o.state == spoiled || o.place == queueRelease || len(o.left) > 0 {
 			return true
 		}
 	}
@@ -82,15 +88,16 @@ func (c *Core) begin(s *slot, kind Kind, job fsm.Job) Effect {
 	} else {
 		s.outside = false
 	}
-	s.cancelled = false
+	s.cancelled, s.found = false, false
 	s.running, s.begun = &Effect{ID: c.lastID, Kind: kind, Job: job}, c.epoch
-	c.count(s.running, 1)
+	s.counted = !unlimited(&job) && (kind == Acquire || !c.urgent(&job))
+	c.count(s, s.running, 1)
 	return *s.running
 }
 
 // count keeps the limits' numbers.
-func (c *Core) count(e *Effect, by int) {
-	if unlimited(&e.Job) {
+func (c *Core) count(s *slot, e *Effect, by int) {
+	if !s.counted {
 		return
 	}
 	c.running += by
@@ -106,7 +113,7 @@ func (c *Core) Done(now time.Duration, e Effect, err error) {
 	if s == nil || s.running == nil || s.running.ID != e.ID {
 		return
 	}
-	c.count(s.running, -1)
+	c.count(s, s.running, -1)
 	s.running = nil
 	if e.Kind == Release {
 		c.released(s, now, e, err)
@@ -139,6 +146,7 @@ func (c *Core) acquired(s *slot, now time.Duration, e Effect, err error) {
 		if s.clean != nil && SameWay(s.clean, &e.Job) {
 			s.clean, s.dirty = nil, false // what it was to undo counts as held now
 		}
+		s.notLeft(&e.Job)
 	}
 }
 
@@ -147,6 +155,7 @@ func (c *Core) released(s *slot, now time.Duration, e Effect, err error) {
 	case err == nil:
 		s.state, s.way(&e.Job).truth = down, down
 		s.downFails, s.releaseAt, s.outside = 0, 0, false
+		s.notLeft(&e.Job)
 		if s.clean != nil && SameWay(s.clean, &e.Job) {
 			s.clean, s.dirty = nil, false
 		}

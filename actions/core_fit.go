@@ -19,8 +19,11 @@ func (c *Core) look(s *slot) {
 	if s.want == nil {
 		return
 	}
-	if s.unfit = c.unfit(s.want); s.unfit != "" {
-		if !s.want.Keep {
+	if s.unfit = c.unfit(s.want); s.want.Maintained && s.coming() {
+		s.unfit = "" // what is up stays as it is
+	}
+	if s.unfit != "" {
+		if !s.want.Keep && !s.want.Maintained {
 			c.blamed[s.key] = true
 		}
 		if s.unfit != was {
@@ -29,9 +32,16 @@ func (c *Core) look(s *slot) {
 		return
 	}
 	if was != "" {
-		s.fails, s.acquireAt = 0, 0 // something has changed: it is tried at once
+		if !s.want.Maintained {
+			s.fails, s.acquireAt = 0, 0 // something has changed: it is tried at once
+		}
 		c.cfg.Note(s.key, s.want.Token, "can be held here again")
 	}
+}
+
+// coming says whether the item is up, or on its way.
+func (s *slot) coming() bool {
+	return s.state == held || s.running != nil && s.running.Kind == Acquire && !s.cancelled
 }
 
 func (c *Core) unfit(j *fsm.Job) string {

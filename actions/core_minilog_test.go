@@ -22,6 +22,8 @@ type miniLog struct {
 	gateless bool      // it registered without a gate
 	theirs   fsm.Epoch // the other member's newest epoch
 	theyDown bool      // that epoch is called down
+
+	maintained bool
 }
 
 // theBet is how long an ungated address is waited for; the kernel takes it away
@@ -145,7 +147,7 @@ func (l *miniLog) job(k fsm.Key, t fsm.Token) fsm.Job {
 	s := l.slots[k]
 	return fsm.Job{
 		Key: k, Token: t, AtMostOne: l.most[k], Gated: s.gated && s.mine, Alive: s.alive, Down: s.down,
-		Action: s.action(), Reason: "assigned",
+		Action: s.action(), Reason: "assigned", Maintained: l.maintained,
 	}
 }
 

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -9,11 +10,18 @@ import (
 
 // look is what a Step finds: what is unfit, and which bets are over.
 func (o *oracle) look() {
+	was := maps.Clone(o.known)
 	clear(o.known)
 	bets := map[bet]time.Duration{}
 	for i := range o.slice.Want {
 		j := &o.slice.Want[i]
-		if o.known[j.Key] = o.words[j.Key]; o.words[j.Key] != "" && !j.Keep {
+		if o.known[j.Key] = o.words[j.Key]; j.Maintained && o.comes(j.Key) {
+			o.known[j.Key] = ""
+		}
+		if was[j.Key] != "" && o.known[j.Key] == "" && !j.Maintained {
+			o.thing(j.Key).failed = 0 // it is tried at once
+		}
+		if o.known[j.Key] != "" && !j.Keep && !j.Maintained {
 			o.ever[j.Key] = true
 		}
 		var won []fsm.Claim
@@ -47,7 +55,10 @@ func (o *oracle) failures(r fsm.Report) {
 	}
 	for i := range o.slice.Want {
 		j := &o.slice.Want[i]
-		silent := o.slice.Epoch == 0 || j.Keep || j.Barred || j.Failed || j.Token == 0 || o.mode != serving
+		if j.Maintained && o.known[j.Key] != "" && said[j.Key] == o.known[j.Key] {
+			o.fail("%v is reported unfit under maintenance", j.Key)
+		}
+		silent := j.Maintained || o.slice.Epoch == 0 || j.Keep || j.Barred || j.Failed || j.Token == 0 || o.mode != serving
 		if words := o.known[j.Key]; words != "" && !silent && said[j.Key] != words {
 			o.fail("%v is unfit (%s), reported is %q", j.Key, words, said[j.Key])
 		}

@@ -44,8 +44,14 @@ type thing struct {
 	gated  map[string]bool // of by: what is up, or may be, is behind the gate
 	up     bool            // is up
 	job    fsm.Job
-	lapsed bool // at-most-one: it had to go since it was acquired
-	going  bool // a release has begun and none has succeeded since
+	found  bool // is up since a former process left it so
+	// listed: what else a former process left, by the `down` it needs.
+	listed     map[string]bool
+	most       map[string]bool // of listed: is at-most-one
+	failedDown bool            // the last release failed
+	failed     fsm.Token       // of the last acquire that failed, while that counts
+	lapsed     bool            // at-most-one: it had to go since it was acquired
+	going      bool            // a release has begun and none has succeeded since
 }
 
 func newOracle(cfg CoreConfig) *oracle {
@@ -82,7 +88,10 @@ func (o *oracle) thing(k fsm.Key) *thing {
 }
 
 func newThing(downs ...string) *thing {
-	t := &thing{by: map[string]fsm.Token{}, undone: map[string]bool{}, doubt: map[string]bool{}, gated: map[string]bool{}}
+	t := &thing{
+		by: map[string]fsm.Token{}, undone: map[string]bool{}, doubt: map[string]bool{}, gated: map[string]bool{},
+		listed: map[string]bool{}, most: map[string]bool{},
+	}
 	for _, d := range downs {
 		t.by[d] = 0
 	}
@@ -102,6 +111,7 @@ func (t *thing) may(down string, token fsm.Token) bool {
 func (t *thing) counts(down string, token fsm.Token) {
 	t.by[down], t.undone[down] = max(t.by[down], token), true
 	delete(t.doubt, down)
+	delete(t.listed, down)
 }
 
 func (o *oracle) wanted(k fsm.Key) *fsm.Job {
@@ -130,8 +140,10 @@ func (o *oracle) trusted() bool {
 }
 
 func (o *oracle) Set(sl fsm.Slice) {
+	before := o.slice
 	if o.Core.Set(sl) {
 		o.slice = sl
+		o.forgive(before)
 		if o.epoch == 0 {
 			o.epoch = sl.Epoch
 		}
@@ -190,6 +202,7 @@ func (o *oracle) adopt() {
 	for k, t := range o.item {
 		if j := o.wanted(k); t.up && !t.lapsed && !jobKeep(j) && o.mayHold(j) && sameDefinition(t.job, *j) {
 			t.counts(means(&t.job), j.Token)
+			t.found = t.found && !o.trusted()
 		}
 	}
 }
@@ -203,11 +216,12 @@ func (o *oracle) started(e Effect, rest []Effect) {
 	}
 	o.flight = append(o.flight, e)
 	t, j := o.thing(k), o.wanted(k)
+	o.startedLeft(t, e, j)
 	if e.Kind == Release {
 		if t.up && !t.lapsed && o.mayHold(j) && (j.Keep || sameDefinition(t.job, *j)) {
 			o.fail("%v released although it may be held", k)
 		}
-		t.up, t.going = false, true
+		t.up, t.found, t.going = false, false, true
 		return
 	}
 	switch {
@@ -263,13 +277,17 @@ func (o *oracle) end(k fsm.Key, err error) bool {
 		if t.may(m, 0) {
 			t.by[m] = 0 // whatever is said of the rest: this may be up
 		}
+		t.failedDown = true
+	case err != nil && !o.slots[k].cancelled:
+		t.failed = e.Job.Token
 	case err != nil:
 	case e.Kind == Release:
 		delete(t.by, m)
 		delete(t.doubt, m)
-		t.undone[m], t.lapsed, t.going = true, false, false
+		delete(t.listed, m)
+		t.undone[m], t.lapsed, t.going, t.failedDown = true, false, false, false
 	case !o.slots[k].cancelled:
-		t.up, t.gated[m] = true, e.Job.Gated
+		t.up, t.gated[m], t.failed = true, e.Job.Gated, 0
 		t.counts(m, e.Job.Token)
 	}
 	o.Done(o.now, e, err)
@@ -324,6 +342,11 @@ func (o *oracle) truthful() {
 		}
 	}
 	for k, t := range o.item {
+		for m := range t.listed {
+			if t.most[m] && !slices.Contains(kept, k) {
+				o.fail("%v was left by a former process and does not count as kept", k)
+			}
+		}
 		if t.up && t.job.AtMostOne && !slices.Contains(kept, k) {
 			o.fail("%v is up and does not count as kept", k)
 		}

@@ -63,6 +63,7 @@ func newWorld(t *rapid.T) *world {
 		// What a former process of this member had it may have left up.
 		if s.mine {
 			w.o.item[k].by["down"] = 0
+			w.listed(t, w.job(k, s.token))
 		}
 		// So it may have by other hooks.
 		for token, down := range []string{"down", "down1"} {
@@ -74,9 +75,20 @@ func newWorld(t *rapid.T) *world {
 				Recipe: &fsm.Recipe{Action: fsm.ActionHooks, Down: down},
 			})
 			w.o.item[k].by[down] = 0
+			w.listed(t, w.owed(k, s.entries[len(s.entries)-1]).Job)
 		}
 	}
 	return w
+}
+
+// listed is what a former process has left, if it kept a list.
+func (w *world) listed(t *rapid.T, j fsm.Job) {
+	switch rapid.IntRange(0, 2).Draw(t, "listed") {
+	case 1:
+		w.o.Adopt([]fsm.Job{j})
+	case 2:
+		w.o.Sweep([]fsm.Job{j})
+	}
 }
 
 func (w *world) leaseRuns() bool { return w.leaseOf != 0 && w.leaseOf == w.o.slice.Epoch }
@@ -192,6 +204,13 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"gate":        func(t *rapid.T) { w.open() },
 		"unfit":       func(t *rapid.T) { w.o.unfit(w.pick(t), noCarrier) },
 		"fit":         func(t *rapid.T) { w.o.unfit(w.pick(t), "") },
+		"maintenance": func(t *rapid.T) { w.maintained = !w.maintained; w.next() },
+		"cleanup": func(t *rapid.T) {
+			k := w.pick(t)
+			delete(w.failed, k)
+			delete(w.attempts, k)
+			w.next()
+		},
 		"lease begins": func(t *rapid.T) {
 			if w.epoch > w.lapsed && !w.weDown {
 				w.leaseOf = w.epoch
@@ -236,7 +255,8 @@ func (w *world) actions() map[string]func(*rapid.T) {
 
 // settle lets everything succeed until nothing happens any more.
 func (w *world) settle(t *rapid.T) {
-	w.reports = nil
+	w.reports, w.maintained = nil, false
+	w.next()
 	for _, k := range w.keys {
 		w.o.unfit(k, "")
 		if s := w.slots[k]; !s.ip || !w.most[k] || w.gates(k, false) {

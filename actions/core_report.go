@@ -73,12 +73,12 @@ func (c *Core) failedUnreported(s *slot) bool {
 	if s.want == nil || s.want.Keep || s.want.Barred || s.want.Failed || s.want.Token == 0 {
 		return false
 	}
-	return s.unfit != "" && c.mode == serving || s.fails >= c.cfg.Attempts && s.tried == s.want.Token
+	return s.unfit != "" && c.mode == serving && !s.want.Maintained || s.fails >= c.cfg.Attempts && s.tried == s.want.Token
 }
 
 // failure is what is reported of a slot that failed.
 func (s *slot) failure() string {
-	if s.unfit != "" {
+	if s.unfit != "" && !s.want.Maintained {
 		return s.unfit
 	}
 	return s.err
@@ -133,6 +133,11 @@ func (c *Core) mayBeUp(s *slot, atMostOne bool) bool {
 	}
 	if s.clean != nil && s.clean.AtMostOne {
 		return true // not tried yet, or it failed
+	}
+	for i := range s.left {
+		if s.left[i].AtMostOne || !atMostOne {
+			return true
+		}
 	}
 	return s.state != held && s.want != nil && (s.want.AtMostOne || !atMostOne) && c.inherited(s)
 }
@@ -214,8 +219,11 @@ func (c *Core) status(s *slot) SlotStatus {
 		st.Phase = PhaseHeld
 	case s.fails+s.downFails > 0:
 		st.Phase = PhaseFailed
-		if s.state == spoiled {
+		switch {
+		case s.state == spoiled:
 			st.Why = s.spoiledBy(why)
+		case may && s.want.Maintained:
+			st.Why = "under maintenance: not tried again"
 		}
 	case s.state == spoiled:
 		st.Phase, st.Why = PhaseReleasing, s.spoiledBy(why)

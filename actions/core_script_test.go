@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,7 +28,9 @@ var update = flag.Bool("update", false, "rewrite the expected output of the scri
 //	  failed ITEM@TOKEN         the log remembers a failure of this member
 //	                        of addresses: ip, gated, addr=A,A, link=NAME, notify=HOSTS
 //	                        bets: blocked=M:DURATION, or M#EPOCH:DURATION
+//	                      of all: maintained; of owe: void
 //	clean ITEM [most] [down=CMD]
+//	adopt ITEM@TOKEN ..., sweep ITEM@TOKEN ...   as want
 //	unfit ITEM WORDS, fit ITEM
 //	lease on|off
 //	done ITEM[/RANK] [ERROR]  the effect in flight ends
@@ -142,6 +145,10 @@ func (s *script) command(f []string, jobs string) {
 		s.o.Set(s.slice(f, jobs))
 	case "clean":
 		s.o.Clean([]fsm.Job{s.job(f[1:])})
+	case "adopt":
+		s.o.Adopt([]fsm.Job{s.job(f[1:])})
+	case "sweep":
+		s.o.Sweep([]fsm.Job{s.job(f[1:])})
 	case "unfit":
 		s.o.unfit(s.key(f[1]), strings.Join(f[2:], " "))
 	case "fit":
@@ -266,6 +273,7 @@ func (s *script) slice(f []string, jobs string) fsm.Slice {
 			}
 			sl.Owe = append(sl.Owe, fsm.Owed{Job: j, Entry: fsm.Entry{
 				Member: "n1", Epoch: fsm.Epoch(s.int(g[2])), Token: j.Token, Host: host, AtMostOne: j.AtMostOne, Gated: j.Gated,
+				Void: slices.Contains(g, "void"),
 			}})
 		default:
 			s.t.Fatalf("unknown job %q", line)
@@ -295,6 +303,8 @@ func (s *script) job(f []string) fsm.Job {
 			j.Rank = s.int(value)
 		case "barred":
 			j.Barred = true
+		case "maintained":
+			j.Maintained = true
 		case "alive":
 			j.Alive = value
 		case "down":
@@ -305,7 +315,7 @@ func (s *script) job(f []string) fsm.Job {
 			}
 		case "ip", "gated", "addr", "link", "notify":
 			address(&j, key, value)
-		case "on":
+		case "on", "void":
 		default:
 			s.t.Fatalf("unknown option %q", o)
 		}

@@ -27,6 +27,7 @@ type slot struct {
 	owe   []fsm.Owed // entries of this machine that the log still shows
 	clean *fsm.Job   // to be released once
 	dirty bool       // clean is of an at-most-one item, and has failed
+	left  []fsm.Job  // what a former process left, one for each way
 	state truth
 	// former is the state before the effect in flight.
 	former truth
@@ -39,9 +40,11 @@ type slot struct {
 	// whatever their way.
 	gone fsm.Token
 
+	found     bool      // it is held since a former process left it so: nothing was done or decided yet
 	outside   bool      // its last release failed with ErrOutsideGate
 	awaited   fsm.Token // under which it was found to wait for others alone
 	running   *Effect
+	counted   bool      // running counts in the limit
 	begun     fsm.Epoch // the slice's when running began, or when it was last held on
 	cancelled bool      // running is an acquire that nobody wants any more
 	place     place
@@ -50,6 +53,7 @@ type slot struct {
 	fails, downFails     int // in a row
 	acquireAt, releaseAt time.Duration
 	tried                fsm.Token // the token that fails belong to
+	shown                fsm.Token // the token under which the log showed it failed
 	err                  string    // of the last effect that failed
 	since                time.Duration
 	let                  fsm.Token // of the last release; used without RuleLogShown only
@@ -74,10 +78,24 @@ func (s *slot) renewed() {
 	if s.fails > 0 && (s.want == nil || s.want.Keep || s.want.Token != s.tried) {
 		s.fails, s.acquireAt = 0, 0
 	}
+	s.forgiven()
 	if s.want != nil {
 		s.won = slices.DeleteFunc(s.won, func(won fsm.Claim) bool {
 			return !slices.ContainsFunc(s.want.Blocked, func(b fsm.Blocker) bool { return claimOf(&b) == won })
 		})
+	}
+}
+
+// forgiven tries again at once what the log has ceased to call failed under the
+// same token: an operator has seen to it.
+func (s *slot) forgiven() {
+	switch {
+	case s.want == nil || s.want.Keep:
+		s.shown = 0
+	case s.want.Failed:
+		s.shown = s.want.Token
+	case s.shown != 0 && s.shown == s.want.Token:
+		s.shown, s.fails, s.acquireAt, s.releaseAt = 0, 0, 0, 0
 	}
 }
 
@@ -88,7 +106,7 @@ func claimOf(b *fsm.Blocker) fsm.Claim {
 // adopt goes on holding under a newer decision, without a hook call: older
 // entries of this machine have become this one.
 func (s *slot) adopt(epoch fsm.Epoch) {
-	s.job, s.begun = *s.want, epoch
+	s.job, s.begun, s.found = *s.want, epoch, false
 	s.counts(&s.job)
 }
 

@@ -73,6 +73,8 @@ type Executor struct {
 	slice  *fsm.Slice
 	lease  func() (time.Duration, bool)
 	clean  []fsm.Job
+	adopt  []fsm.Job
+	sweep  []fsm.Job
 	// recheck: what is unfit is to be asked anew.
 	recheck bool
 
@@ -126,6 +128,24 @@ func (x *Executor) Set(sl fsm.Slice, lease func() (left time.Duration, ok bool))
 func (x *Executor) Clean(jobs []fsm.Job) {
 	x.inputs.Lock()
 	x.clean = append(x.clean, jobs...)
+	x.inputs.Unlock()
+	x.Wake()
+}
+
+// Adopt says what a former process has left up and can be held on, before the
+// first Set: see Core.Adopt.
+func (x *Executor) Adopt(jobs []fsm.Job) {
+	x.inputs.Lock()
+	x.adopt = append(x.adopt, jobs...)
+	x.inputs.Unlock()
+	x.Wake()
+}
+
+// Sweep says what else a former process has left, before the first Set: see
+// Core.Sweep. Its hooks must have ended.
+func (x *Executor) Sweep(jobs []fsm.Job) {
+	x.inputs.Lock()
+	x.sweep = append(x.sweep, jobs...)
 	x.inputs.Unlock()
 	x.Wake()
 }
@@ -231,8 +251,15 @@ func (x *Executor) Run(ctx context.Context, report func(context.Context, fsm.Rep
 func (x *Executor) takeInputs() {
 	x.inputs.Lock()
 	slice, lease, clean, recheck := x.slice, x.lease, x.clean, x.recheck
-	x.slice, x.clean, x.recheck = nil, nil, false
+	adopt, sweep := x.adopt, x.sweep
+	x.slice, x.clean, x.recheck, x.adopt, x.sweep = nil, nil, false, nil, nil
 	x.inputs.Unlock()
+	if adopt != nil {
+		x.core.Adopt(adopt)
+	}
+	if sweep != nil {
+		x.core.Sweep(sweep)
+	}
 	if slice != nil && x.core.Set(*slice) {
 		x.leased = lease
 	}

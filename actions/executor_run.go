@@ -159,7 +159,10 @@ func (x *Executor) carryOut(ctx context.Context, e Effect, do func(context.Conte
 	}
 	run, err := x.cfg.Ledger.Begin(e)
 	if err != nil && e.Kind == Acquire {
-		return fmt.Errorf("note it before it is done: %w", err)
+		return fmt.Errorf("list it before it is done: %w", err)
+	}
+	if err != nil {
+		x.event(x.cfg.Log.Warn(), e).Err(err).Msg("released without being listed")
 	}
 	err = do(WithRun(ctx, run), e.Job)
 	x.cfg.Ledger.End(e, err)
