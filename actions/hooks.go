@@ -44,8 +44,9 @@ type HooksConfig struct {
 // real-time.
 //
 // When its context ends, or when it fails, what lives of a hook's group gets
-// TERM, and KILL after the grace. After success the group is left alone: what a
-// hook started in the background lives on.
+// TERM, and KILL after the grace, and so does what has left the group, if the
+// Ledger has named the run. After success all is left alone: what a hook started
+// in the background lives on.
 type Hooks struct {
 	cfg HooksConfig
 
@@ -126,7 +127,13 @@ func (h *Hooks) exec(ctx context.Context, c call, log zerolog.Logger) error {
 	h.read(out)
 
 	began := time.Now()
-	ended := p.wait(ctx, h.cfg.Grace, log)
+	ended := p.wait(ctx, h.cfg.Grace, out)
+	if name := Run(ctx); name != "" && (ended.interrupted || ended.status != 0) && !ended.stuck {
+		// What has left the hook's process group may bring the item up after its `down`.
+		if err := EndRuns(context.WithoutCancel(ctx), []string{name}, h.cfg.Grace, log); err != nil {
+			log.Error().Err(err).Msg("something that the failed hook started lives on")
+		}
+	}
 	h.drain(out)
 	return h.result(ctx, fmt.Sprintf("%s hook %s", c.verb, c.command), c.timeout, time.Since(began), ended, out)
 }

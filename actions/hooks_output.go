@@ -24,6 +24,9 @@ const (
 	// maxTail of the last line becomes part of the error, which the log of the
 	// cluster keeps.
 	maxTail = 200
+	// lastLines are logged again when a hook's time is up: at another level, or far
+	// behind in the log, they may be what it hangs on.
+	lastLines = 10
 )
 
 // output reads what a hook writes, however much, and logs it line by line.
@@ -34,7 +37,8 @@ type output struct {
 	once sync.Once
 
 	mu   sync.Mutex
-	last string // the last line that was not empty
+	last [lastLines]string // lines that were not empty, in a ring
+	next int
 
 	logged  int // bytes
 	dropped int // bytes
@@ -84,7 +88,8 @@ func (o *output) line(s string) {
 		return
 	}
 	o.mu.Lock()
-	o.last = s
+	o.last[o.next%lastLines] = s
+	o.next++
 	o.mu.Unlock()
 	if o.logged+len(s)+lineCost > maxOutput {
 		o.dropped += len(s)
@@ -96,12 +101,25 @@ func (o *output) line(s string) {
 
 // tail is the last line for an error, with what stands before it.
 func (o *output) tail() string {
-	o.mu.Lock()
-	s := o.last
-	o.mu.Unlock()
-	if s == "" {
+	last := o.recent()
+	if len(last) == 0 {
 		return ""
 	}
+	return "; its last output: " + last[len(last)-1]
+}
+
+// recent are the last lines, each cut for an error.
+func (o *output) recent() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []string
+	for i := max(0, o.next-lastLines); i < o.next; i++ {
+		all = append(all, short(o.last[i%lastLines]))
+	}
+	return all
+}
+
+func short(s string) string {
 	if len(s) > maxTail {
 		cut := maxTail
 		for cut > 0 && !utf8.RuneStart(s[cut]) {
@@ -109,5 +127,5 @@ func (o *output) tail() string {
 		}
 		s = s[:cut] + "…"
 	}
-	return "; its last output: " + s
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -76,7 +77,8 @@ func waitExit(pid int) error {
 }
 
 // wait returns when the hook has ended, or was ended because ctx did.
-func (p *process) wait(ctx context.Context, grace time.Duration, log zerolog.Logger) ending {
+func (p *process) wait(ctx context.Context, grace time.Duration, out *output) ending {
+	log := out.log
 	select {
 	case err := <-p.exited:
 		e := p.reap(err)
@@ -89,7 +91,8 @@ func (p *process) wait(ctx context.Context, grace time.Duration, log zerolog.Log
 	case <-ctx.Done():
 	}
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		log.Warn().Strs("tree", describe(groupOf(p.pid))).Msg("the hook's time is up: ending its process group")
+		log.Warn().Strs("tree", describe(treeOf(p.pid))).Strs("output", out.recent()).
+			Msg("the hook's time is up: ending its process group")
 	}
 	e := p.end(grace, log)
 	e.interrupted = true
@@ -168,28 +171,46 @@ type member struct {
 
 // groupOf lists the processes of a group that are not dead.
 func groupOf(pgid int) []member {
-	dir, err := os.Open("/proc")
+	all, _ := family(pgid)
+	return all
+}
+
+// treeOf is the same with all descendants, in whatever group.
+func treeOf(pgid int) []member {
+	group, others := family(pgid)
+	for found := true; found; {
+		found = false
+		others = slices.DeleteFunc(others, func(m member) bool {
+			child := slices.ContainsFunc(group, func(g member) bool { return g.pid == m.parent })
+			if child {
+				group, found = append(group, m), true
+			}
+			return child
+		})
+	}
+	return group
+}
+
+// family lists the processes that are not dead, those of a group and all others.
+func family(pgid int) (group, others []member) {
+	pids, err := processes()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	names, err := dir.Readdirnames(-1)
-	if closing := dir.Close(); err != nil || closing != nil {
-		return nil
-	}
-	var all []member
-	for _, name := range names {
-		if name[0] < '0' || name[0] > '9' {
-			continue
-		}
-		data, err := os.ReadFile("/proc/" + name + "/stat")
+	for _, pid := range pids {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			continue // it has ended
 		}
-		if m, group, ok := parseStat(string(data)); ok && group == pgid && m.state != 'Z' && m.state != 'X' {
-			all = append(all, m)
+		switch m, of, ok := parseStat(string(data)); {
+		case !ok || m.state == 'Z' || m.state == 'X':
+		case of == pgid:
+			group = append(group, m)
+		default:
+			others = append(others, m)
 		}
 	}
-	return all
+	return group, others
 }
 
 // parseStat reads the first fields of /proc/PID/stat: pid (comm) state ppid

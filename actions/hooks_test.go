@@ -102,6 +102,7 @@ func TestHookGetsArgumentsAndEnvironment(t *testing.T) {
 	h := newHookTest(t)
 	t.Setenv("FLIP_PREVIOUS", "inherited")
 	t.Setenv("FLIP_TOKEN", "inherited")
+	t.Setenv("FLIP_RUN", "inherited")
 	t.Setenv("MINE", "kept")
 	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
 	t.Setenv("WATCHDOG_USEC", "1000000")
@@ -251,7 +252,7 @@ sleep 1000
 			if h.alive(t, "child") || h.alive(t, "leader") {
 				t.Error("something of the group is left")
 			}
-			contains(t, h.log.String(), tc.log, "sleep 1000")
+			contains(t, h.log.String(), tc.log, "sleep 1000", `"output":["waiting for the moon"]`)
 		})
 	}
 }
@@ -289,6 +290,7 @@ func TestHookOutputIsBounded(t *testing.T) {
 			if err := h.Acquire(t.Context(), hookJob(path)); err != nil {
 				t.Fatal(err)
 			}
+			h.wg.Wait() // also where reading takes longer than it is waited for
 			log := h.log.String()
 			if len(log) > 6*maxOutput { // each line carries its fields
 				t.Errorf("logged %d bytes", len(log))

@@ -22,6 +22,9 @@ const (
 	// lookEvery is how often processes that were signalled are looked at: that is a
 	// file each.
 	lookEvery = 5 * time.Millisecond
+	// killTime is how long a killed process is waited for, on a machine that may have
+	// no time for it.
+	killTime = 5 * time.Second
 	// scanEvery is how often all processes are looked at, about 10 us each, for what
 	// they have forked meanwhile.
 	scanEvery = 50 * time.Millisecond
@@ -63,7 +66,7 @@ type prey struct {
 }
 
 func (h *hunt) end(ctx context.Context, grace time.Duration) error {
-	terms, kills := time.NewTimer(grace), time.NewTimer(2*grace)
+	terms, kills := time.NewTimer(grace), time.NewTimer(grace+killTime)
 	defer terms.Stop()
 	defer kills.Stop()
 	look := time.NewTicker(lookEvery)

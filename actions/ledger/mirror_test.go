@@ -125,9 +125,9 @@ func TestDeafMirrorKeepsAcquiresBack(t *testing.T) {
 func TestMirrorAndFileAgree(t *testing.T) {
 	l := newList(t)
 	var wg sync.WaitGroup
-	for i := range 8 {
+	for i := range 4 {
 		wg.Go(func() {
-			for n := range 20 {
+			for n := range 9 {
 				j := hooks(fmt.Sprint(i), fsm.Token(n+1))
 				for _, kind := range []actions.Kind{actions.Acquire, actions.Release} {
 					if kind == actions.Release && n%3 == 0 {
