@@ -63,8 +63,12 @@ func (w *file) reserve(line, left int64) error {
 	if w.size+line+left <= w.reserved {
 		return nil
 	}
-	want := (w.size + line + left + reserveStep) / reserveStep * reserveStep
+	want := w.size + line + left + reserveStep
 	err := unix.Fallocate(int(w.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, w.size, want-w.size)
+	if errors.Is(err, unix.ENOSPC) { // what it takes may be there
+		want -= reserveStep
+		err = unix.Fallocate(int(w.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, w.size, want-w.size)
+	}
 	switch {
 	case err == nil:
 		w.reserved = want

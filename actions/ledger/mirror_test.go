@@ -13,9 +13,10 @@ import (
 
 // mirror checks, at each word, that the file says it already.
 type mirror struct {
-	t    *testing.T
-	path string
-	err  error
+	t     *testing.T
+	path  string
+	err   error
+	blind bool // the file may say something else
 
 	mu      sync.Mutex
 	said    []string
@@ -47,7 +48,7 @@ func (m *mirror) file() map[uint64]Entry {
 func (m *mirror) Put(e Entry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if got := m.file()[e.ID]; got.Phase != e.Phase || got.Run != e.Run || got.Job.Token != e.Job.Token {
+	if got := m.file()[e.ID]; !m.blind && (got.Phase != e.Phase || got.Run != e.Run || got.Job.Token != e.Job.Token) {
 		m.t.Errorf("told %+v, the file says %+v", e, got)
 	}
 	if m.err == nil {
@@ -60,7 +61,7 @@ func (m *mirror) Put(e Entry) error {
 func (m *mirror) Drop(id uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, there := m.file()[id]; there {
+	if _, there := m.file()[id]; there && !m.blind {
 		m.t.Errorf("told that %d is gone, the file lists it", id)
 	}
 	delete(m.entries, id)
