@@ -55,7 +55,7 @@ func (r *runTest) startIn(t *testing.T, script string, ready int, env []string) 
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sh", "-c", "ready() { echo $$ >&3; }\n"+script)
-	cmd.Env, cmd.ExtraFiles = append(env, "READY=echo"), []*os.File{f}
+	cmd.Env, cmd.ExtraFiles = env, []*os.File{f}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
