@@ -70,7 +70,7 @@ func TestMeasuredWay(t *testing.T) {
 		{udp.PeerStats{RTT: time.Millisecond, Loss: 1, LossFrom: -1}, api.DoctorPeer{RoundTripUS: us(1000), Loss: share(1)}},
 	} {
 		var p api.DoctorPeer
-		measuredWay(&p, tt.s)
+		seenWay(&p, tt.s)
 		if !reflect.DeepEqual(p, tt.want) {
 			t.Errorf("%+v gives %+v", tt.s, p)
 		}

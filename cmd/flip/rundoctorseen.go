@@ -17,12 +17,12 @@ func (d *daemon) wayTo(peers []api.DoctorPeer) {
 	}
 	for i := range peers {
 		if s, ok := seen[peers[i].Name]; ok {
-			measuredWay(&peers[i], s)
+			seenWay(&peers[i], s)
 		}
 	}
 }
 
-func measuredWay(p *api.DoctorPeer, s udp.PeerStats) {
+func seenWay(p *api.DoctorPeer, s udp.PeerStats) {
 	if s.RTT > 0 {
 		us := max(1, s.RTT.Round(time.Microsecond).Microseconds())
 		p.RoundTripUS = &us
