@@ -15,7 +15,7 @@ func TestHookKnowsItsRun(t *testing.T) {
 	path := h.script(t, "up", "#!/bin/sh\nenv | grep ^FLIP_RUN= > \"$(dirname \"$0\")/run\"; exit 0\n")
 	t.Setenv("FLIP_RUN", "the daemon's own")
 	for _, run := range []string{"mine-1", ""} {
-		if err := h.Acquire(withRun(t.Context(), run), hookJob(path)); err != nil {
+		if err := h.Acquire(WithRun(t.Context(), run), hookJob(path)); err != nil {
 			t.Fatal(err)
 		}
 		want := ""
@@ -67,7 +67,7 @@ func TestFailedHookEndsWhatLeftItsGroup(t *testing.T) {
 			r := newRun(t)
 			path := h.script(t, "up", "#!/bin/sh\ncd \"$(dirname \"$0\")\"\nmkfifo ready\n"+
 				"setsid sh -c 'echo $$ > child; echo > ready; exec sleep 1000' >/dev/null 2>&1 &\nread x < ready\n"+tc.end+"\n")
-			ctx, stop := context.WithTimeout(withRun(t.Context(), r.name), 500*time.Millisecond)
+			ctx, stop := context.WithTimeout(WithRun(t.Context(), r.name), 500*time.Millisecond)
 			defer stop()
 			err := h.Acquire(ctx, hookJob(path))
 			if (err == nil) != tc.lives {

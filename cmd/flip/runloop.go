@@ -24,6 +24,8 @@ func (d *daemon) openExecutor() {
 		Ledger:   d.list,
 		Interval: d.file.Spec.Timing.Heartbeat, Clock: udp.Boottime, Log: d.log,
 	})
+	d.exec.Adopt(d.left.held)
+	d.exec.Sweep(d.left.gone)
 	for _, sys := range d.file.Spec.Systems {
 		if !serves(d.me(), sys.Name) || sys.Action != fsm.ActionHooks {
 			continue
