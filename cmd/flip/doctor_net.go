@@ -29,6 +29,9 @@ const connectLimit = 3 * time.Second
 
 // network is the gate, the interfaces and the kernel's settings.
 func (p *patient) network() []doctor.Finding {
+	if p.file == nil {
+		return append(p.gateOfDaemon(), doctor.Finding{Check: "gate", Verdict: doctor.Skip, Found: "without the file nobody knows which addresses are served here, nor by which interfaces"})
+	}
 	t := p.timing()
 	uses, unplaced := p.uses()
 	gated := slices.ContainsFunc(p.systems(), func(s fsm.System) bool {
