@@ -1,0 +1,109 @@
+package udp
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/raftnode"
+)
+
+// stalling is a disk whose writes hang on demand.
+type stalling struct {
+	raft.LogStore
+	raft.StableStore
+	mu   sync.Mutex
+	hang chan struct{} // not nil: writes wait until it is closed
+}
+
+func (s *stalling) wait() {
+	s.mu.Lock()
+	hang := s.hang
+	s.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+}
+
+// stall lets every write hang from now on, until the test ends.
+func (s *stalling) stall(t *testing.T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hang := make(chan struct{})
+	s.hang = hang
+	t.Cleanup(func() { close(hang) })
+}
+
+func (s *stalling) StoreLog(l *raft.Log) error    { s.wait(); return s.LogStore.StoreLog(l) }
+func (s *stalling) StoreLogs(l []*raft.Log) error { s.wait(); return s.LogStore.StoreLogs(l) }
+func (s *stalling) Set(k, v []byte) error         { s.wait(); return s.StableStore.Set(k, v) }
+func (s *stalling) SetUint64(k []byte, v uint64) error {
+	s.wait()
+	return s.StableStore.SetUint64(k, v)
+}
+
+// gone reports whether the log shows a member down with nothing left to it.
+func gone(state *fsm.State, m fsm.MemberID) bool {
+	for slot := range state.Slots() {
+		if slot.Owner == m {
+			return false
+		}
+	}
+	shown, _ := state.Member(m)
+	return !shown.Up
+}
+
+// A server whose disk hangs cannot read the log any more: it loses its lease, and
+// the others take over. What it owns it holds until then, and grants go on.
+func TestStalledDiskOfAnOwner(t *testing.T) {
+	s := newServers(t, lan)
+	leader := s.leased()
+	var owner, other *server
+	for _, n := range s.all {
+		if n != leader {
+			owner, other = n, owner
+		}
+	}
+	owner.disk.stall(t)
+	began := time.Now()
+	s.until("its lease ends", func() bool { _, ok := owner.beat.Lease(); return !ok })
+	lapsed := time.Since(began)
+	for _, n := range []*server{leader, other} {
+		s.when(n, "it is down", func(state *fsm.State) bool { return gone(state, owner.name) })
+		if _, ok := n.beat.Lease(); !ok {
+			t.Errorf("%s has lost its lease", n.name)
+		}
+	}
+	t.Logf("its lease ended %v after the stall, its items moved after %v", lapsed, time.Since(began))
+	// The next commit that it does not read comes with the leader's probe, ttl later
+	// its lease ends; it registers once more in vain, which counts as being heard.
+	if took := time.Since(began); took < fsm.Slack(lan.Lease) || took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A leader whose disk hangs keeps its followers quiet until it gives up.
+func TestStalledDiskOfTheLeader(t *testing.T) {
+	s := newServers(t, lan)
+	leader := s.leased()
+	leader.disk.stall(t)
+	began := time.Now()
+	err := <-leader.fell
+	gaveUp := time.Since(began)
+	if !errors.Is(err, raftnode.ErrStalled) || gaveUp < 2*time.Second {
+		t.Errorf("%v after %v", err, gaveUp)
+	}
+	// Its daemon's guard ends it, and says goodbye.
+	leader.die()
+	s.mourn(leader)
+	for _, n := range s.all {
+		if n != leader {
+			s.when(n, "it is down", func(state *fsm.State) bool { return gone(state, leader.name) })
+		}
+	}
+	t.Logf("it gave up %v after the stall, its items moved %v later", gaveUp, time.Since(began)-gaveUp)
+}
