@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -78,7 +79,9 @@ func (l local) verify(r *http.Request) error {
 	if l.Verifier == nil {
 		return &api.Error{Code: api.CodeUnavailable, Message: "this node cannot ask the leader"}
 	}
-	return l.Verifier.Verify(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
+	defer cancel()
+	return l.Verifier.Verify(ctx)
 }
 
 func unknownSystem(state *fsm.State, name fsm.SystemID) error {

@@ -175,7 +175,7 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	if f, failed := s.FailureOf(slot.Owner, slot.Key); failed && s.Spec().Systems[slot.System].Action == fsm.ActionIP {
 		return api.RowStarting, who + " cannot hold it: " + f.Err, mendIt(slot.Owner)
 	} else if failed {
-		return api.RowStarting, "its hook failed on " + who + " and is tried again: " + f.Err, "look at the log of flip on " + who + "; once mended, `flip cleanup " + someItem + "` has it tried at once"
+		return api.RowStarting, "its hook failed on " + who + " and is tried again: " + f.Err, "look at the log of flip on " + who + ": mend the hook"
 	}
 	return api.RowStarting, who + " has not reported it yet", ""
 }

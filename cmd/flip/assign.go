@@ -42,7 +42,7 @@ func (a *App) assign(c *cli.Context) error {
 		return err
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
+	ctx, cancel := context.WithTimeout(c.Context, patience(c.Bool("consistent")))
 	defer cancel()
 	as, err := cl.Assign(ctx, fsm.SystemID(c.Args().First()), c.Bool("consistent"))
 	if err != nil {

@@ -50,7 +50,7 @@ func (a *App) cleanup(c *cli.Context) error {
 		_, _ = fmt.Fprintln(a.Stdout, "Nothing to forget.")
 		return nil
 	}
-	_, _ = fmt.Fprintln(a.Stdout, "Forgotten, and tried again from here on:")
+	_, _ = fmt.Fprintln(a.Stdout, "Forgotten:")
 	t := newTable("SYSTEM", "ITEM", "MEMBER", "ERROR")
 	for _, f := range done.Forgotten {
 		name := itemName(api.Row{Item: f.Item, Rank: f.Rank})

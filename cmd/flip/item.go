@@ -112,9 +112,10 @@ func (a *App) release(c *cli.Context, cl *client.Client, system fsm.SystemID, it
 // rowsOf asks for the rows of one item, the leader first where they are to be
 // acted on.
 func rowsOf(c *cli.Context, cl *client.Client, system fsm.SystemID, item fsm.ItemID) ([]api.Row, error) {
-	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
+	consistent := c.Bool("consistent") || c.Bool("force")
+	ctx, cancel := context.WithTimeout(c.Context, patience(consistent))
 	defer cancel()
-	as, err := cl.Assign(ctx, system, c.Bool("consistent") || c.Bool("force"))
+	as, err := cl.Assign(ctx, system, consistent)
 	if err != nil {
 		return nil, err
 	}

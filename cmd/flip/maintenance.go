@@ -82,7 +82,7 @@ func lowered(system fsm.SystemID) string {
 }
 
 func (a *App) showMaintenance(c *cli.Context, cl *client.Client) error {
-	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
+	ctx, cancel := context.WithTimeout(c.Context, patience(c.Bool("consistent")))
 	defer cancel()
 	st, err := cl.Status(ctx, c.Bool("consistent"))
 	if err != nil {

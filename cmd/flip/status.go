@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -45,7 +46,7 @@ func (a *App) status(c *cli.Context) error {
 		return err
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
+	ctx, cancel := context.WithTimeout(c.Context, patience(c.Bool("consistent")))
 	defer cancel()
 	st, err := cl.Status(ctx, c.Bool("consistent"))
 	if err != nil {
@@ -66,6 +67,15 @@ func (a *App) status(c *cli.Context) error {
 		return verdict(code)
 	}
 	return nil
+}
+
+// patience is how long an answer is waited for: while there is no leader the daemon
+// looks for one for up to six elections before it says so.
+func patience(asksLeader bool) time.Duration {
+	if asksLeader {
+		return changeTimeout
+	}
+	return answerTimeout
 }
 
 func (a *App) judge(code int, reasons []string) {
