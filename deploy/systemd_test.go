@@ -118,7 +118,7 @@ func TestUnitSettings(t *testing.T) {
 			t.Errorf("%s=%s breaks hooks or the daemon", key, strings.Join(v, " "))
 		}
 	}
-	if got := settings(t, "systemd/flip.service.d/no-hooks.conf")["CapabilityBoundingSet"]; strings.Join(got, "|") != "|CAP_NET_ADMIN CAP_NET_RAW" {
+	if got := settings(t, "systemd/flip.service.d/no-hooks.conf")["CapabilityBoundingSet"]; strings.Join(got, "|") != "|CAP_NET_ADMIN CAP_NET_RAW|CAP_IPC_LOCK CAP_SYS_NICE CAP_SYS_RESOURCE" {
 		t.Errorf("without hooks: CapabilityBoundingSet %q", got)
 	}
 }

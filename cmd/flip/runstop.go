@@ -139,12 +139,12 @@ func (d *daemon) announce(ctx context.Context, limit time.Duration) bool {
 }
 
 // heldBy lists the slots that m had before it announced its stop, or may still
-// hold, and that another member could take.
+// hold, and that another member could take and is to take.
 func heldBy(before, now *fsm.State, m fsm.MemberID) []fsm.Key {
 	var keys []fsm.Key
 	for slot := range now.Slots() {
 		was, _ := before.Slot(slot.Key)
-		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && hasHeir(now, m, slot.System) {
+		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && hasHeir(now, m, slot.System) && !now.Maintained(slot.System) {
 			keys = append(keys, slot.Key)
 		}
 	}
