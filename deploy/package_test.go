@@ -52,7 +52,7 @@ func TestPackageHasItsFiles(t *testing.T) {
 		"usr/share/doc/flip/copyright":                 0o644,
 		"usr/share/doc/flip/changelog.gz":              0o644,
 		"usr/share/doc/flip/quickstart.md":             0o644,
-		"usr/share/doc/flip/guarantees.md":               0o644,
+		"usr/share/doc/flip/guarantees.md":             0o644,
 		"usr/share/doc/flip/alerts.yml":                0o644,
 		"usr/share/doc/flip/no-hooks.conf":             0o644,
 		"usr/share/doc/flip/examples/pair/flip.json":   0o644,
