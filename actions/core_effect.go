@@ -12,10 +12,11 @@ import (
 // batched by their driver, and the more it is given at once the better.
 func unlimited(j *fsm.Job) bool { return j.Action == fsm.ActionIP }
 
-// urgent says whether a release waits for no other: without a lease others wait
-// only for so long. Nobody waits for a clean-up, which has no token.
+// urgent says whether a release waits for no other: others wait only for so long,
+// for what they bet on and for all that may stand without a lease. Nobody waits
+// for a clean-up, which has no token.
 func (c *Core) urgent(j *fsm.Job) bool {
-	return unlimited(j) || j.AtMostOne && j.Token != 0 && !c.lease
+	return unlimited(j) || j.AtMostOne && j.Token != 0 && (j.Bet || !c.lease)
 }
 
 // startReleases starts what is to go, up to the limit. Acquires in flight do

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite the expected output of the scri
 //	  failed ITEM@TOKEN         the log remembers a failure of this member
 //	                        of addresses: ip, gated, addr=A,A, link=NAME, notify=HOSTS
 //	                        bets: blocked=M:DURATION, or M#EPOCH:DURATION
-//	                      of all: maintained; of owe: void
+//	                      of all: bet, maintained; of owe: void
 //	clean ITEM [most] [down=CMD]
 //	adopt ITEM@TOKEN ..., sweep ITEM@TOKEN ...   as want
 //	unfit ITEM WORDS, fit ITEM
@@ -303,6 +303,8 @@ func (s *script) job(f []string) fsm.Job {
 			j.Rank = s.int(value)
 		case "barred":
 			j.Barred = true
+		case "bet":
+			j.Bet = true
 		case "maintained":
 			j.Maintained = true
 		case "alive":

@@ -53,6 +53,7 @@ type job struct {
 	Token       fsm.Token     `json:"token,omitempty"`
 	AtMostOne   bool          `json:"at_most_one,omitempty"`
 	Gated       bool          `json:"gated,omitempty"`
+	Bet         bool          `json:"bet,omitempty"`
 	Action      fsm.Action    `json:"action,omitempty"`
 	Alive       string        `json:"alive,omitempty"`
 	Down        string        `json:"down,omitempty"`
@@ -74,7 +75,7 @@ type ip struct {
 // the same again.
 func trim(j *fsm.Job) fsm.Job {
 	out := fsm.Job{
-		Key: j.Key, Token: j.Token, AtMostOne: j.AtMostOne, Gated: j.Gated, Action: j.Action,
+		Key: j.Key, Token: j.Token, AtMostOne: j.AtMostOne, Gated: j.Gated, Bet: j.Bet, Action: j.Action,
 		Alive: j.Alive, Down: j.Down, Config: j.Config, Addrs: j.Addrs, Interface: j.Interface,
 		StopTimeout: j.StopTimeout, Previous: j.Previous,
 	}
@@ -87,7 +88,7 @@ func trim(j *fsm.Job) fsm.Job {
 // encode writes the job of a line.
 func encode(j *fsm.Job) ([]byte, error) {
 	w := job{
-		key: keyOf(j.Key), Token: j.Token, AtMostOne: j.AtMostOne, Gated: j.Gated, Action: j.Action,
+		key: keyOf(j.Key), Token: j.Token, AtMostOne: j.AtMostOne, Gated: j.Gated, Bet: j.Bet, Action: j.Action,
 		Alive: j.Alive, Down: j.Down, Config: j.Config, Addrs: j.Addrs, Interface: j.Interface,
 		StopTimeout: j.StopTimeout, Previous: j.Previous,
 	}
@@ -99,7 +100,7 @@ func encode(j *fsm.Job) ([]byte, error) {
 
 func (w *job) decode() fsm.Job {
 	j := fsm.Job{
-		Key: w.fsm(), Token: w.Token, AtMostOne: w.AtMostOne, Gated: w.Gated, Action: w.Action,
+		Key: w.fsm(), Token: w.Token, AtMostOne: w.AtMostOne, Gated: w.Gated, Bet: w.Bet, Action: w.Action,
 		Alive: w.Alive, Down: w.Down, Config: w.Config, Addrs: w.Addrs, Interface: w.Interface,
 		StopTimeout: w.StopTimeout, Previous: w.Previous,
 	}

@@ -55,7 +55,7 @@ func hooks(item string, token fsm.Token) fsm.Job {
 	return fsm.Job{
 		Key: fsm.Key{System: "web", Item: fsm.ItemID(item)}, Token: token, AtMostOne: true,
 		Action: fsm.ActionHooks, Alive: "up", Down: "down", Config: []byte("{ \"x\": 1 }"),
-		Blocked: []fsm.Blocker{{}}, Reason: "assigned", Failed: true, StartTimeout: 5,
+		Bet: true, Blocked: []fsm.Blocker{{}}, Reason: "assigned", Failed: true, StartTimeout: 5,
 	}
 }
 
