@@ -95,7 +95,7 @@ func testGate(t *testing.T, timing string, lease time.Duration) {
 			n.start(h)
 		}},
 		{"last answer after SIGSTOP", syscall.SIGSTOP, func(h *lab.Host) {
-			if _, err := h.SignalAll(syscall.SIGCONT); err != nil {
+			if _, err := h.SignalBoth(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -143,7 +143,7 @@ func (n *ipNetwork) silence(s syscall.Signal, again func(*lab.Host)) (time.Durat
 	g := n.heldBy(victim)
 	w := n.watch(g.addrs()...)
 	waitFor(calm)
-	at, err := victim.SignalAll(s)
+	at, err := victim.SignalBoth(s)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestNetWithoutGateAndReleaseTwoAnswer(t *testing.T) {
 	victim := n.others(n.leader())[0]
 	g := n.heldBy(victim)
 	w := n.watch(g.addrs()...)
-	if _, err := victim.SignalAll(syscall.SIGSTOP); err != nil {
+	if _, err := victim.SignalBoth(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	err := victim.Space.IP(
@@ -194,7 +194,7 @@ func TestNetWithoutGateAndReleaseTwoAnswer(t *testing.T) {
 		return fmt.Errorf("it does not")
 	})
 	waitFor(calm)
-	if _, err := victim.SignalAll(syscall.SIGCONT); err != nil {
+	if _, err := victim.SignalBoth(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	n.settled()
@@ -215,7 +215,7 @@ func TestNetUngatedStoppedHolder(t *testing.T) {
 		ipSystem(s)["gate"] = "off"
 	})
 	d := n.lastAnswer(syscall.SIGSTOP, func(h *lab.Host) {
-		if _, err := h.SignalAll(syscall.SIGCONT); err != nil {
+		if _, err := h.SignalBoth(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -7,12 +7,16 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/flip-ha/flip/e2e/lab"
+	"github.com/flip-ha/flip/e2e/mark"
+	"github.com/flip-ha/flip/e2e/mono"
 	"github.com/flip-ha/flip/e2e/probe"
 	"github.com/flip-ha/flip/e2e/watch"
 )
@@ -26,6 +30,10 @@ const (
 	roleProbe = "probe"
 	roleWatch = "watch"
 	roleNoNFT = "no-nf_tables" // runs its arguments under a kernel without nf_tables
+	roleMarks = "marks"        // the monitor of markers
+	roleSpin  = "spin"         // keeps a core busy
+	roleEat   = "eat"          // takes memory, in the cgroup roleName, until it is killed
+	roleIce   = "freeze"       // stalls a disk for a time
 )
 
 // inRole plays the role that this process was started for; false: none.
@@ -33,7 +41,10 @@ func inRole() bool {
 	var err error
 	switch os.Getenv(roleEnv) {
 	case "":
-		return false
+		if os.Getenv(mark.DirEnv) == "" || os.Getenv("FLIP_ITEM") == "" {
+			return false
+		}
+		err = mark.Hold() // a hook started it
 	case roleEcho:
 		err = lab.RunEcho(os.Getenv(roleName), os.Stdout)
 	case roleProbe:
@@ -50,6 +61,21 @@ func inRole() bool {
 		} else {
 			err = watch.Main(cfg, stop, os.Stdout)
 		}
+	case roleMarks:
+		var cfg mark.Config
+		if orders, err2 := told(&cfg); err2 != nil {
+			err = err2
+		} else {
+			err = mark.Monitor(cfg, orders, os.Stdout)
+		}
+	case roleSpin:
+		for ended := false; !ended; { // by its parent's end
+			ended = os.Getppid() == 1
+		}
+	case roleEat:
+		err = eat(os.Getenv(roleName))
+	case roleIce:
+		err = lab.RunFreezer()
 	case roleNoNFT:
 		err = withoutNFTables(os.Args[1:])
 	default:
@@ -70,6 +96,24 @@ func told(cfg any) (stop io.Reader, err error) {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	return io.MultiReader(dec.Buffered(), os.Stdin), nil
+}
+
+// eat joins a cgroup and takes a megabyte at a time until the kernel ends it.
+func eat(procs string) error {
+	if err := os.WriteFile(procs, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		return fmt.Errorf("join the cgroup: %w", err)
+	}
+	const piece = 1 << 20
+	for {
+		mem, err := unix.Mmap(-1, 0, piece, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			return fmt.Errorf("take memory: %w", err)
+		}
+		for i := 0; i < piece; i += os.Getpagesize() {
+			mem[i] = 1
+		}
+		mono.SleepUntil(mono.Now().Add(time.Millisecond))
+	}
 }
 
 // withoutNFTables becomes the program args, to which the kernel seems to have

@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -60,22 +58,9 @@ func (h *Host) Cost(done <-chan time.Time) (Cost, error) {
 }
 
 func cpuTicks(pid int) (uint64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("cost of process %d: %w", pid, err)
-	}
-	// The name, in brackets, may hold blanks; user and system time are the 12th
-	// and 13th field behind it.
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("cost of process %d: %d fields", pid, len(fields))
-	}
-	user, err := strconv.ParseUint(fields[11], 10, 64)
-	system, err2 := strconv.ParseUint(fields[12], 10, 64)
-	if err := errors.Join(err, err2); err != nil {
-		return 0, fmt.Errorf("cost of process %d: %w", pid, err)
-	}
-	return user + system, nil
+	user, err := statField(pid, statUser)
+	system, err2 := statField(pid, statSystem)
+	return user + system, errors.Join(err, err2)
 }
 
 // countSyscalls opens a counter of system calls on every thread of a process;
@@ -91,18 +76,10 @@ func countSyscalls(pid int) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the tracepoint of system calls: %w", err)
 	}
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-	if err != nil {
-		return nil, fmt.Errorf("threads of %d: %w", pid, err)
-	}
 	attr := &unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Bits: unix.PerfBitInherit}
 	attr.Size = uint32(unix.PERF_ATTR_SIZE_VER5)
 	var fds []int
-	for _, path := range threads {
-		tid, err := strconv.Atoi(filepath.Base(path))
-		if err != nil {
-			continue
-		}
+	for _, tid := range threads(pid) {
 		fd, err := unix.PerfEventOpen(attr, tid, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if err != nil {
 			return fds, fmt.Errorf("count the system calls of %d: %w", tid, err)

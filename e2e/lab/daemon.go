@@ -6,14 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/flip-ha/flip/client"
-	"github.com/flip-ha/flip/e2e/mono"
 )
 
 // daemonPriority is what the unit file gives flip. It gets it here once it is
@@ -44,7 +42,11 @@ func (h *Host) Start(file string, env ...string) (*Daemon, error) {
 func (h *Host) StartProgram(program []string, file string, env ...string) (*Daemon, error) {
 	// What a killed daemon left behind would look like the new one's.
 	_ = os.Remove(h.Socket())
-	d, err := h.StartCommand(slices.Concat([]string{"nice", "-n", startingNice}, program, []string{"run", "--id", h.Name, "--dir", h.lab.path("d"), file}), env...)
+	args := slices.Concat([]string{"nice", "-n", startingNice}, program, []string{"run", "--id", h.Name, "--dir", h.lab.path("d"), file})
+	if h.disk != nil {
+		args = h.disk.command(args)
+	}
+	d, err := h.StartCommand(args, env...)
 	if err == nil {
 		go d.raise(h.Socket())
 	}
@@ -67,11 +69,11 @@ func (d *Daemon) raise(socket string) {
 		}
 	}
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: daemonPriority}
-	// Twice: a thread inherits the policy of the one that starts it.
+	// Twice: a thread inherits the policy of the one that starts it, and so does a
+	// guard.
 	for range 2 {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", d.Cmd.Process.Pid))
-		for _, path := range threads {
-			if tid, err := strconv.Atoi(filepath.Base(path)); err == nil {
+		for _, pid := range append([]int{d.Cmd.Process.Pid}, children(d.Cmd.Process.Pid)...) {
+			for _, tid := range threads(pid) {
 				_ = unix.SchedSetAttr(tid, attr, 0) // a thread may have ended
 			}
 		}
@@ -124,33 +126,6 @@ func (h *Host) Signal(s syscall.Signal) error {
 		return fmt.Errorf("signal %s: %w", h.Name, err)
 	}
 	return nil
-}
-
-// SignalAll sends a signal to every flip process in the host: the daemon first,
-// then its children. It returns the moment before the first one.
-func (h *Host) SignalAll(s syscall.Signal) (mono.Time, error) {
-	pids, err := h.Space.PIDs()
-	if err != nil {
-		return 0, err
-	}
-	own, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", h.daemon.Cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("program of %s's daemon: %w", h.Name, err)
-	}
-	var children []int
-	for _, pid := range pids {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == own && pid != h.daemon.Cmd.Process.Pid {
-			children = append(children, pid)
-		}
-	}
-	at := mono.Now()
-	if err := h.Signal(s); err != nil {
-		return at, err
-	}
-	for _, pid := range children {
-		_ = unix.Kill(pid, s) // it may have ended meanwhile
-	}
-	return at, nil
 }
 
 // Socket is the path of the daemon's control socket.

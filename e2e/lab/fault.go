@@ -94,10 +94,13 @@ func (l *Lab) cut(nets Networks, hosts []*Host, how func(*netlink.Handle, netlin
 	return at, nil
 }
 
-// Heal undoes every cut of the hosts. It returns the moment before that, once
+// Heal undoes every cut of the hosts, and those of one way of all. It returns the moment before that, once
 // each is seen to be healed.
 func (l *Lab) Heal(hosts ...*Host) (mono.Time, error) {
 	at := mono.Now()
+	if err := l.healOneWay(); err != nil {
+		return at, err
+	}
 	for _, h := range hosts {
 		for _, name := range h.ports(Both) {
 			if err := l.healPort(name); err != nil {

@@ -31,7 +31,8 @@ type Host struct {
 	daemons          []*Daemon // all that ever ran
 	servicePort      string    // on the bridge's side
 	clusterPort      string
-	service, cluster bool // cut now
+	disk             *disk // nil: the lab's directory
+	service, cluster bool  // cut now
 }
 
 func (l *Lab) newHost(name string, number byte, cluster bool) (*Host, error) {
@@ -121,6 +122,9 @@ func (h *Host) wait() {
 	}
 	for _, d := range h.daemons {
 		<-d.Done
+	}
+	if h.disk != nil {
+		_ = h.disk.loop.Close()
 	}
 }
 

@@ -37,6 +37,7 @@ type Lab struct {
 	Client *Host  // outside: on the service network only, runs no flip
 	Hosts  []*Host
 	binary string // flip
+	oneWay *oneWay
 	close  sync.Once
 }
 

@@ -28,6 +28,7 @@ func sweep(goner func(pid int) bool) {
 		endAll(name)
 		deleteSpace(name)
 	}
+	sweepPens(goner)
 	for _, name := range names(os.TempDir(), goner) {
 		_ = os.RemoveAll(filepath.Join(os.TempDir(), name))
 	}
