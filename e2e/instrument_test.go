@@ -74,6 +74,21 @@ func (in *instrument) stop(result any) {
 	}
 }
 
+// ask has it tell a result and go on.
+func (in *instrument) ask(result any) {
+	in.t.Helper()
+	if _, err := fmt.Fprintln(in.stdin, "tell"); err != nil {
+		in.t.Fatalf("ask the %s: %v", in.what, err)
+	}
+	line, err := in.out.ReadBytes('\n')
+	if err != nil {
+		in.t.Fatalf("the %s does not answer: %v: %s", in.what, err, in.stderr)
+	}
+	if err := json.Unmarshal(line, result); err != nil {
+		in.t.Fatalf("the %s has no result: %v", in.what, err)
+	}
+}
+
 func (in *instrument) end() {
 	if !in.ended {
 		in.ended = true

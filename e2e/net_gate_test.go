@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 	"github.com/flip-ha/flip/e2e/lab"
 	"github.com/flip-ha/flip/e2e/mono"
 	"github.com/flip-ha/flip/e2e/results"
-	"github.com/flip-ha/flip/e2e/watch"
 )
 
 // metric reads one figure of a daemon's GET /metrics, its samples summed up.
@@ -163,49 +161,6 @@ func (n *ipNetwork) silence(s syscall.Signal, again func(*lab.Host)) (time.Durat
 		last = max(last, t)
 	}
 	return last.Sub(at), r
-}
-
-// The same harness with gate and release switched off: the group is plumbed
-// again by hand, for ever and ungated, behind the back of a daemon that is
-// stopped. Then two hosts answer, and the watcher sees it.
-func TestNetWithoutGateAndReleaseTwoAnswer(t *testing.T) {
-	n := newIPNetwork(t, "lan", func(s spec) {
-		ipSystem(s)["gate"] = "off"
-	})
-	n.settled()
-	victim := n.others(n.leader())[0]
-	g := n.heldBy(victim)
-	w := n.watch(g.addrs()...)
-	if _, err := victim.SignalBoth(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	err := victim.Space.IP(
-		fmt.Sprintf("addr change %s/32 dev %s valid_lft forever preferred_lft forever", g.four, lab.ServiceInterface),
-		fmt.Sprintf("addr change %s/128 dev %s valid_lft forever preferred_lft forever", g.six, lab.ServiceInterface))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.eventually(settleLimit, "another host holds the group too", func() error {
-		for _, h := range n.others(victim) {
-			if have, err := h.Addresses(); err != nil || len(have) == 4 {
-				return err
-			}
-		}
-		return fmt.Errorf("it does not")
-	})
-	waitFor(calm)
-	if _, err := victim.SignalBoth(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	n.settled()
-	r := w.stop(n.network)
-	seen := map[string]bool{}
-	for _, o := range watch.Overlaps(r.Runs) {
-		seen[o.Addr.String()] = true
-	}
-	if !seen[g.four.String()] || !seen[g.six.String()] {
-		t.Errorf("the watcher saw two holders of %v only", seen)
-	}
 }
 
 // Without a gate the kernel's own lifetime ends an address, and the others wait

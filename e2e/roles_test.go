@@ -98,12 +98,12 @@ func told(cfg any) (stop io.Reader, err error) {
 	return io.MultiReader(dec.Buffered(), os.Stdin), nil
 }
 
-// eat joins a cgroup and takes a megabyte at a time until the kernel ends it.
+// eat joins a cgroup and takes megabytes until the kernel ends it.
 func eat(procs string) error {
 	if err := os.WriteFile(procs, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return fmt.Errorf("join the cgroup: %w", err)
 	}
-	const piece = 1 << 20
+	const piece = 4 << 20
 	for {
 		mem, err := unix.Mmap(-1, 0, piece, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 		if err != nil {

@@ -42,10 +42,11 @@ func (h *Host) Start(file string, env ...string) (*Daemon, error) {
 func (h *Host) StartProgram(program []string, file string, env ...string) (*Daemon, error) {
 	// What a killed daemon left behind would look like the new one's.
 	_ = os.Remove(h.Socket())
-	args := slices.Concat([]string{"nice", "-n", startingNice}, program, []string{"run", "--id", h.Name, "--dir", h.lab.path("d"), file})
+	dir := []string{"--dir", h.lab.path("d")}
 	if h.disk != nil {
-		args = h.disk.command(args)
+		program, dir = h.disk.command(program), []string{"--dir", h.disk.dir, "--socket", h.Socket()}
 	}
+	args := slices.Concat(program, []string{"run", "--id", h.Name}, dir, []string{file})
 	d, err := h.StartCommand(args, env...)
 	if err == nil {
 		go d.raise(h.Socket())
@@ -87,7 +88,8 @@ func (h *Host) StartCommand(args []string, env ...string) (*Daemon, error) {
 		return nil, fmt.Errorf("log of %s: %w", h.Name, err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := h.Space.Command(0, args...)
+	inside := h.Space.Command(0, args...).Args
+	cmd := exec.Command("nice", append([]string{"-n", startingNice}, inside...)...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

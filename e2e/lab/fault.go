@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -218,4 +219,26 @@ func (h *Host) CarrierGone(done <-chan struct{}) (<-chan mono.Time, error) {
 		}
 	}()
 	return gone, nil
+}
+
+// AddressComes returns a channel that gets the moment at which the host's kernel
+// tells its processes that it has the address. Close done in the end.
+func (h *Host) AddressComes(addr netip.Addr, done <-chan struct{}) (<-chan mono.Time, error) {
+	updates := make(chan netlink.AddrUpdate, 64)
+	if err := netlink.AddrSubscribeAt(h.Space.fd, updates, done); err != nil {
+		return nil, fmt.Errorf("watch the addresses of %s: %w", h.Name, err)
+	}
+	came := make(chan mono.Time, 1)
+	go func() {
+		for u := range updates {
+			if ip, _ := netip.AddrFromSlice(u.LinkAddress.IP); !u.NewAddr || ip.Unmap() != addr {
+				continue
+			}
+			select {
+			case came <- mono.Now():
+			default: // only the first time counts
+			}
+		}
+	}()
+	return came, nil
 }

@@ -163,3 +163,25 @@ func (h *Host) Carrier(name string) (bool, error) {
 	}
 	return link.Attrs().RawFlags&unix.IFF_LOWER_UP != 0, nil
 }
+
+// Mortal reports whether the kernel will take an address away by itself; an error
+// if it has none such.
+func (h *Host) Mortal(addr netip.Addr) (bool, error) {
+	link, err := h.Space.nl.LinkByName(ServiceInterface)
+	if err != nil {
+		return false, fmt.Errorf("link of %s: %w", h.Name, err)
+	}
+	list, err := h.Space.nl.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return false, fmt.Errorf("addresses of %s: %w", h.Name, err)
+	}
+	for _, a := range list {
+		if ip, _ := netip.AddrFromSlice(a.IP); ip.Unmap() == addr {
+			return uint32(a.ValidLft) != forever, nil
+		}
+	}
+	return false, fmt.Errorf("%s does not have %s", h.Name, addr)
+}
+
+// forever is the lifetime of an address without one.
+const forever = 1<<32 - 1

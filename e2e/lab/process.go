@@ -69,6 +69,12 @@ func (h *Host) SignalBoth(s syscall.Signal) (mono.Time, error) {
 	return at, h.Signal(s)
 }
 
+// Send is Signal that returns the moment before.
+func (h *Host) Send(s syscall.Signal) (mono.Time, error) {
+	at := mono.Now()
+	return at, h.Signal(s)
+}
+
 // SignalGuard sends a signal to the guard alone. It returns the moment before.
 func (h *Host) SignalGuard(s syscall.Signal) (mono.Time, error) {
 	guard, err := h.Guard()

@@ -83,18 +83,3 @@ func (h *Host) DeleteGate() error {
 	}
 	return nil
 }
-
-// KernelOwns reports whether this kernel has tables with an owner that outlive
-// it, from 6.9 on.
-func KernelOwns() (bool, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return false, fmt.Errorf("version of the kernel: %w", err)
-	}
-	release := unix.ByteSliceToString(u.Release[:])
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return false, fmt.Errorf("version of the kernel %q: %w", release, err)
-	}
-	return major > 6 || major == 6 && minor >= 9, nil
-}

@@ -76,11 +76,7 @@ func TestHooksAndMonitor(t *testing.T) {
 			t.Skipf("the hooks need %s", tool)
 		}
 	}
-	dir, err := os.MkdirTemp("", "flip-mark-") // short, for the socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	orders, order := io.Pipe()
 	in, out := io.Pipe()
 	ended := make(chan error, 1)

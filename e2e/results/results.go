@@ -26,6 +26,10 @@ type Result struct {
 	Median float64 `json:"median"`
 	Worst  float64 `json:"worst"`
 	Aim    float64 `json:"aim,omitempty"`
+	// The longest that two held the same, in milliseconds, the tolerance not taken
+	// off; nil: not looked at. None is meant to be but in the harness's controls.
+	Overlap *float64 `json:"overlap,omitempty"` // two hosts answered for an address
+	Twice   *float64 `json:"twice,omitempty"`   // two processes of an item's hooks were alive
 }
 
 // The largest multiple of its aim that a median may be: what a busy machine
@@ -144,16 +148,24 @@ func Table(w io.Writer, rows []Result) error {
 		}
 		_, _ = fmt.Fprintln(tw)
 	}
-	say("TIMING", "FAULT", "FAMILY", "TRIALS", "MEDIAN", "WORST", "AIM", "OF AIM", "UNIT")
+	say("TIMING", "FAULT", "FAMILY", "TRIALS", "MEDIAN", "WORST", "AIM", "OF AIM", "UNIT", "TWO HOSTS", "TWO HOOKS")
 	for _, r := range rows {
 		aim, part := "-", "-"
 		if r.Aim > 0 {
 			aim, part = fmt.Sprintf("%.0f", r.Aim), fmt.Sprintf("%.2f", r.Median/r.Aim)
 		}
-		say(r.Timing, r.Fault, cmp.Or(r.Family, "-"), r.Trials, fmt.Sprintf("%.1f", r.Median), fmt.Sprintf("%.1f", r.Worst), aim, part, r.Unit)
+		say(r.Timing, r.Fault, cmp.Or(r.Family, "-"), r.Trials, fmt.Sprintf("%.1f", r.Median), fmt.Sprintf("%.1f", r.Worst), aim, part, r.Unit, shared(r.Overlap), shared(r.Twice))
 	}
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("print the results: %w", err)
 	}
 	return nil
+}
+
+// shared says for how long two held the same.
+func shared(ms *float64) string {
+	if ms == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", *ms)
 }

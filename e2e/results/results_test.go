@@ -23,7 +23,7 @@ func TestOf(t *testing.T) {
 		{[]time.Duration{4 * ms, 1 * ms, 2 * ms, 3 * ms}, 2.5, 4},
 	} {
 		r := Of(key, tc.trials, 350*ms)
-		want := Result{"holder cut", "lan", "ipv4", "ms", len(tc.trials), tc.median, tc.worst, 350}
+		want := Result{Fault: "holder cut", Timing: "lan", Family: "ipv4", Unit: "ms", Trials: len(tc.trials), Median: tc.median, Worst: tc.worst, Aim: 350}
 		if r != want {
 			t.Errorf("%v: %+v, want %+v", tc.trials, r, want)
 		}

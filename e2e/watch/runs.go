@@ -3,6 +3,7 @@ package watch
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -76,18 +77,34 @@ func (o Overlap) String() string {
 // for an address, by whatever methods.
 func Overlaps(runs []Run) []Overlap {
 	var out []Overlap
-	for addr, hosts := range held(runs) {
-		macs := make([]string, 0, len(hosts))
-		for m := range hosts {
-			macs = append(macs, m)
+	for _, o := range overlaps(runs) {
+		if o.During.Len() > InFlight {
+			out = append(out, o)
 		}
-		slices.Sort(macs)
+	}
+	return out
+}
+
+// Longest is the longest stretch in which two hosts answered for an address,
+// what was in flight included.
+func Longest(runs []Run, addr netip.Addr) time.Duration {
+	var d time.Duration
+	for _, o := range overlaps(runs) {
+		if o.Addr == addr {
+			d = max(d, o.During.Len())
+		}
+	}
+	return d
+}
+
+func overlaps(runs []Run) []Overlap {
+	var out []Overlap
+	for addr, hosts := range held(runs) {
+		macs := slices.Sorted(maps.Keys(hosts))
 		for i, a := range macs {
 			for _, b := range macs[i+1:] {
 				for _, s := range both(hosts[a], hosts[b]) {
-					if s.Len() > InFlight {
-						out = append(out, Overlap{Addr: addr, A: a, B: b, During: s})
-					}
+					out = append(out, Overlap{Addr: addr, A: a, B: b, During: s})
 				}
 			}
 		}
