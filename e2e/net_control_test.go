@@ -15,15 +15,15 @@ const withoutEnv = "FLIP_TEST_WITHOUT"
 // controls are faults under which two hosts answer when nothing but the daemon
 // itself lets an address go: the harness must see that.
 var controls = []fault{
-	{name: "control, no gate and no guard: SIGSTOP of the daemon", do: stops((*lab.Host).Send)},
-	{name: "control, no gate and no guard: cut from its peers only", do: cutting(silently, lab.Cluster)},
+	{name: "control, no gate, guard and release: SIGSTOP of the daemon", do: stops((*lab.Host).Send)},
+	{name: "control, no gate, guard and release: cut from its peers only", do: cutting(silently, lab.Cluster)},
 }
 
 // The same harness with gate and guard switched off: two hosts answer, and it
 // sees so. What keeps the other tests from seeing any is flip, not a blind
 // watcher.
 func TestNetWithoutGateAndGuardTwoAnswer(t *testing.T) {
-	m := newMatrix(t, "lan", nil, func(n *network) { n.env = append(n.env, withoutEnv+"=gate,guard") })
+	m := newMatrix(t, "lan", nil, func(n *network) { n.env = append(n.env, withoutEnv+"=gate,guard,release") })
 	var rows []results.Result
 	var want []results.Key
 	for _, f := range controls {
@@ -35,7 +35,7 @@ func TestNetWithoutGateAndGuardTwoAnswer(t *testing.T) {
 			s.g = m.heldBy(s.victim)
 			w := m.watch(s.g.addrs()...)
 			waitFor(calm)
-			f.do(s)
+			s.begun = f.do(s)
 			m.eventually(settleLimit, "another host holds the group too", func() error {
 				for _, h := range m.others(s.victim) {
 					if have, err := h.Addresses(); err != nil || len(have) == 4 {

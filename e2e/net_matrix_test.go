@@ -121,6 +121,7 @@ type scene struct {
 	g      group
 	trial  int
 	begun  mono.Time
+	ice    *lab.Freezer
 	after  []func() // run before all is to be well again
 }
 

@@ -28,31 +28,30 @@ type disk struct {
 // ErrNoDisk means that there can be no file system in a file here.
 var ErrNoDisk = errors.New("no loop devices here")
 
-// Mount gives the host's daemons a disk of their own from their next start on. It
-// returns the directory that they have it at.
-func (h *Host) Mount() (string, error) {
+// Mount gives the host's daemons a disk of their own from their next start on.
+func (h *Host) Mount() error {
 	dir := h.lab.path("disk-" + h.Name)
 	image := dir + ".img"
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", fmt.Errorf("mount point for %s: %w", h.Name, err)
+		return fmt.Errorf("mount point for %s: %w", h.Name, err)
 	}
 	file, err := os.OpenFile(image, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("disk of %s: %w", h.Name, err)
+		return fmt.Errorf("disk of %s: %w", h.Name, err)
 	}
 	defer func() { _ = file.Close() }()
 	if err := file.Truncate(diskSize); err != nil {
-		return "", fmt.Errorf("disk of %s: %w", h.Name, err)
+		return fmt.Errorf("disk of %s: %w", h.Name, err)
 	}
 	if out, err := exec.Command("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: mkfs.ext4: %w: %s", ErrNoDisk, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%w: mkfs.ext4: %w: %s", ErrNoDisk, err, strings.TrimSpace(string(out)))
 	}
 	loop, err := attachLoop(file)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNoDisk, err)
+		return fmt.Errorf("%w: %w", ErrNoDisk, err)
 	}
 	h.disk = &disk{loop, dir}
-	return dir, nil
+	return nil
 }
 
 // attachLoop makes the file a block device, until nobody has that open.
