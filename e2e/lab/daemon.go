@@ -16,11 +16,11 @@ import (
 
 // daemonPriority is what the unit file gives flip. It gets it here once it is
 // up: hosts share the cores of one machine, and while one derives its keys, the
-// others would be kept from theirs for 100 ms at a time. Until then it is
-// favoured over what else the machine does.
+// others would be kept from theirs for 100 ms at a time. Until then it comes
+// before what else the machine does, and after those that are up.
 const (
-	daemonPriority = 10
-	startingNice   = "-20"
+	daemonPriority   = 10
+	startingPriority = 1
 )
 
 // Daemon is one run of `flip run` in a host.
@@ -88,8 +88,7 @@ func (h *Host) StartCommand(args []string, env ...string) (*Daemon, error) {
 		return nil, fmt.Errorf("log of %s: %w", h.Name, err)
 	}
 	defer func() { _ = log.Close() }()
-	inside := h.Space.Command(0, args...).Args
-	cmd := exec.Command("nice", append([]string{"-n", startingNice}, inside...)...)
+	cmd := h.Space.Command(startingPriority, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
