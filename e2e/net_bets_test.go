@@ -45,7 +45,7 @@ var wagers = []wager{
 func TestNetBetsOnHooks(t *testing.T) {
 	m := newMatrix(t, "lan", func(s spec) {
 		with := hookSystem()
-		with["takeover_after"] = betAfter.String()
+		with["takeover_after"], with["stop_timeout"] = betAfter.String(), "1s"
 		s["cluster"].(spec)["system"].(spec)[bets] = with
 		for _, one := range s["servers"].(spec) {
 			one.(spec)["systems"] = []string{"vip", jobs, bets}

@@ -55,8 +55,7 @@ func TestNetWithoutGateAndGuardTwoAnswer(t *testing.T) {
 				if two < calm {
 					t.Errorf("%s: the watcher saw two holders for %v only", family, two)
 				}
-				row := results.Figures(key, "ms", []float64{0}, 0)
-				row.Overlap = milliseconds(two)
+				row := results.Result{Fault: f.name, Timing: m.timing, Family: family, Trials: trials(t), Overlap: milliseconds(two)}
 				rows, want = append(rows, row), append(want, key)
 			}
 		})

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,15 +75,20 @@ func (n *holdsAll) home() *lab.Host {
 	return holder
 }
 
-// lastAnswered cuts the holder off and returns how long it took until the last
-// address was both answered and announced elsewhere.
-func (n *holdsAll) lastAnswered() time.Duration {
+// lastAnswered cuts the holder off, or kills its daemon, and returns how long it
+// took until the last address was both answered and announced elsewhere.
+func (n *holdsAll) lastAnswered(kill bool) time.Duration {
 	n.t.Helper()
 	victim := n.home()
 	others := n.others(victim)
 	w := n.watchOn(others, true, n.addrs...)
 	waitFor(calm)
-	at := n.cut(n.CutSilently, lab.Both, victim)
+	at := mono.Now()
+	if kill {
+		n.signal(victim, syscall.SIGKILL)
+	} else {
+		at = n.cut(n.CutSilently, lab.Both, victim)
+	}
 	n.eventually(settleLimit, "all held elsewhere", func() error {
 		for _, h := range others {
 			if have, err := h.Addresses(); err != nil || len(have) == len(n.addrs) {
@@ -94,7 +100,11 @@ func (n *holdsAll) lastAnswered() time.Duration {
 	// Very many are still being announced.
 	waitFor(calm + time.Duration(len(n.addrs))*time.Millisecond/4)
 	r := w.stop(n.network)
-	n.heal(victim)
+	if kill {
+		n.start(victim)
+	} else {
+		n.heal(victim)
+	}
 	var last mono.Time
 	for _, a := range n.addrs {
 		seen, err := seenElsewhere(r, a, others, at)
@@ -133,6 +143,7 @@ func seenElsewhere(r report, a netip.Addr, hosts []*lab.Host, after mono.Time) (
 const (
 	oneAddress    = "1 address, last answered elsewhere"
 	manyAddresses = "1,000 addresses, beyond what one costs"
+	afterKill     = ", after SIGKILL of the daemon"
 	holdingCPU    = "holding %d addresses, processor"
 	holdingCalls  = "holding %d addresses, system calls"
 )
@@ -147,27 +158,32 @@ func TestNetThousandAddresses(t *testing.T) {
 		rows, want = append(rows, r), append(want, r.Key())
 	}
 	for _, family := range []string{"ipv4", "ipv6"} {
-		var one float64
+		key := func(fault string) results.Key { return results.Key{Fault: fault, Timing: "lan", Family: family} }
+		one := map[string]float64{} // by the row's end
 		t.Run(family+"/1", func(t *testing.T) {
 			n := newHoldsAll(t, many(family, 1))
-			r := results.Of(results.Key{Fault: oneAddress, Timing: "lan", Family: family}, n.times(), 0)
-			one = r.Median
-			add(r)
+			for end, kill := range map[string]bool{"": false, afterKill: true} {
+				r := results.Of(key(oneAddress+end), n.times(kill), 0)
+				one[end] = r.Median
+				add(r)
+			}
 			for _, r := range n.holding(family) {
 				add(r)
 			}
 		})
 		t.Run(family+"/1000", func(t *testing.T) {
 			n := newHoldsAll(t, many(family, 1000))
-			var beyond []time.Duration
-			for _, d := range n.times() {
-				beyond = append(beyond, d-time.Duration(one*float64(time.Millisecond)))
-			}
 			aim := 50 * time.Millisecond
 			if family == "ipv6" {
 				aim = 0 // the kernel is slow with lifetimes there; printed only
 			}
-			add(results.Of(results.Key{Fault: manyAddresses, Timing: "lan", Family: family}, beyond, aim))
+			for end, kill := range map[string]bool{"": false, afterKill: true} {
+				var beyond []time.Duration
+				for _, d := range n.times(kill) {
+					beyond = append(beyond, d-time.Duration(one[end]*float64(time.Millisecond)))
+				}
+				add(results.Of(key(manyAddresses+end), beyond, aim))
+			}
 			for _, r := range n.holding(family) {
 				add(r)
 			}
@@ -178,12 +194,12 @@ func TestNetThousandAddresses(t *testing.T) {
 	}
 }
 
-func (n *holdsAll) times() []time.Duration {
+func (n *holdsAll) times(kill bool) []time.Duration {
 	n.t.Helper()
 	var out []time.Duration
 	for range trials(n.t) {
-		d := n.lastAnswered()
-		n.t.Logf("%d addresses: the last one %v after the cut", len(n.addrs), d.Round(100*time.Microsecond))
+		d := n.lastAnswered(kill)
+		n.t.Logf("%d addresses: the last one %v after the fault, a SIGKILL: %v", len(n.addrs), d.Round(100*time.Microsecond), kill)
 		out = append(out, d)
 	}
 	return out

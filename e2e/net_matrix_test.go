@@ -110,7 +110,7 @@ func newMatrix(t *testing.T, timing string, change func(spec), prepare ...func(*
 func hookSystem() spec {
 	return spec{
 		"type": "shard", "guarantee": "at-most-one", "alive": "mark_up", "down": "mark_down",
-		"start_timeout": "5s", "stop_timeout": "1s", "data": []string{"one", "two", "three"},
+		"start_timeout": "5s", "stop_timeout": "5s", "data": []string{"one", "two", "three"},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -160,6 +161,45 @@ func Table(w io.Writer, rows []Result) error {
 		return fmt.Errorf("print the results: %w", err)
 	}
 	return nil
+}
+
+// Guarantees prints, as a table in Markdown, the rows that say whether two held
+// the same: for docs/guarantees.md. The worse one of both families counts.
+func Guarantees(w io.Writer, rows []Result) error {
+	var b strings.Builder
+	b.WriteString("| fault | timing | trials | outage, median ms | worst | aim | two hosts answered, ms | two hook processes, ms |\n|---|---|---|---|---|---|---|---|\n")
+	for i, r := range rows {
+		if r.Overlap == nil && r.Twice == nil {
+			continue
+		}
+		if i > 0 && rows[i-1].Fault == r.Fault && rows[i-1].Timing == r.Timing {
+			continue // its other family has been printed
+		}
+		for _, o := range rows[i+1:] {
+			if o.Fault == r.Fault && o.Timing == r.Timing {
+				r.Median, r.Worst, r.Overlap = max(r.Median, o.Median), max(r.Worst, o.Worst), longer(r.Overlap, o.Overlap)
+			}
+		}
+		median, worst, aim := "-", "-", "-"
+		if r.Unit != "" {
+			median, worst = fmt.Sprintf("%.0f", r.Median), fmt.Sprintf("%.0f", r.Worst)
+		}
+		if r.Aim > 0 {
+			aim = fmt.Sprintf("%.0f", r.Aim)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s | %s | %s | %s |\n", r.Fault, r.Timing, r.Trials, median, worst, aim, shared(r.Overlap), shared(r.Twice))
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print the guarantees: %w", err)
+	}
+	return nil
+}
+
+func longer(a, b *float64) *float64 {
+	if a == nil || b != nil && *b > *a {
+		return b
+	}
+	return a
 }
 
 // shared says for how long two held the same.

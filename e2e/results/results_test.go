@@ -76,3 +76,26 @@ func TestWriteMerges(t *testing.T) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
+
+func TestGuarantees(t *testing.T) {
+	two := func(ms float64) *float64 { return &ms }
+	rows := []Result{
+		{Fault: "cut", Timing: "lan", Family: "ipv4", Unit: "ms", Trials: 3, Median: 310, Worst: 320, Aim: 350, Overlap: two(0), Twice: two(0)},
+		{Fault: "cut", Timing: "lan", Family: "ipv6", Unit: "ms", Trials: 3, Median: 312, Worst: 315, Aim: 350, Overlap: two(4), Twice: two(0)},
+		{Fault: "heal", Timing: "lan", Family: "ipv4", Unit: "ms", Trials: 3, Median: 14},
+		{Fault: "no gate", Timing: "lan", Family: "ipv4", Trials: 1, Overlap: two(900)},
+		{Fault: "bet", Timing: "lan", Unit: "ms", Trials: 1, Median: 6000, Worst: 6000, Twice: two(300)},
+	}
+	var out bytes.Buffer
+	if err := Guarantees(&out, rows); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+| cut | lan | 3 | 312 | 320 | 350 | 4.0 | 0.0 |
+| no gate | lan | 1 | - | - | - | 900.0 | - |
+| bet | lan | 1 | 6000 | 6000 | - | - | 300.0 |
+`
+	if _, body, _ := strings.Cut(out.String(), "|---|---|---|---|---|---|---|---|"); body != want {
+		t.Errorf("%s", out.String())
+	}
+}
