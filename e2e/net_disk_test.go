@@ -22,8 +22,14 @@ var stalls = []fault{
 // thawed is the row of undoing a stall.
 const thawed = "disk writes again"
 
-func TestNetStalledDisk(t *testing.T) {
-	m := newMatrix(t, "lan", nil, func(n *network) {
+func TestNetStalledDiskLan(t *testing.T)  { testStalledDisk(t, "lan") }
+func TestNetStalledDiskFast(t *testing.T) { testStalledDisk(t, "fast") }
+
+func testStalledDisk(t *testing.T, timing string) {
+	if timing != "lan" && !full() {
+		t.Skip("left out unless FLIP_E2E_FULL is set")
+	}
+	m := newMatrix(t, timing, nil, func(n *network) {
 		for _, h := range n.Hosts {
 			err := h.Mount()
 			if errors.Is(err, lab.ErrNoDisk) {

@@ -92,11 +92,7 @@ func testGate(t *testing.T, timing string, lease time.Duration) {
 			n.exit(h, 5*time.Second)
 			n.start(h)
 		}},
-		{"last answer after SIGSTOP", syscall.SIGSTOP, func(h *lab.Host) {
-			if _, err := h.SignalBoth(syscall.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
-		}},
+		{"last answer after SIGSTOP", syscall.SIGSTOP, n.goesOn},
 	} {
 		var last []time.Duration
 		for range trials(t) {
@@ -169,11 +165,7 @@ func TestNetUngatedStoppedHolder(t *testing.T) {
 	n := newIPNetwork(t, "lan", func(s spec) {
 		ipSystem(s)["gate"] = "off"
 	})
-	d := n.lastAnswer(syscall.SIGSTOP, func(h *lab.Host) {
-		if _, err := h.SignalBoth(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-	})
+	d := n.lastAnswer(syscall.SIGSTOP, n.goesOn)
 	// A lease of 300 ms makes a lifetime of 2 s, which the kernel ends up to 1.5 s
 	// late.
 	if limit := 3500 * time.Millisecond; d > limit {

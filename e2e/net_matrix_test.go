@@ -121,6 +121,7 @@ type scene struct {
 	g      group
 	trial  int
 	begun  mono.Time
+	guard  int // the victim's, before the fault; 0: none
 	ice    *lab.Freezer
 	after  []func() // run before all is to be well again
 }
@@ -187,6 +188,7 @@ func (m *matrix) play(f fault, trial int) error {
 		s.victim = m.others(s.victim)[0]
 	}
 	s.g = m.heldBy(s.victim)
+	s.guard, _ = s.victim.Guard()
 	began := mono.Now()
 	p, w := m.probe(s.g.addrs()...), m.watch(s.g.addrs()...)
 	waitFor(calm)

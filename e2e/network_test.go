@@ -144,6 +144,23 @@ func (n *network) exit(h *lab.Host, limit time.Duration) int {
 	}
 }
 
+// goesOn has a host's daemon and guard go on after SIGSTOP. A guard that finds the
+// lease over ends its daemon, which is started then, as by systemd.
+func (n *network) goesOn(h *lab.Host) {
+	n.t.Helper()
+	_, _ = h.SignalBoth(syscall.SIGCONT) // the guard may be gone, or its daemon
+	n.eventually(settleLimit, h.Name+" goes on", func() error {
+		if !h.Running() {
+			n.start(h)
+		}
+		st, err := n.status(h)
+		if err == nil && !st.Node.Lease.Running {
+			err = errors.New("it has no lease")
+		}
+		return err
+	})
+}
+
 func (n *network) status(h *lab.Host) (api.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
