@@ -45,7 +45,8 @@ type Gate struct {
 	name       string
 	tick, fuse time.Duration
 	log        zerolog.Logger
-	watch      *watch
+	watch      *watch        // nil while the tables are owned: there is nothing to hear
+	unowned    chan struct{} // closed once there is
 	changed    chan struct{}
 	until      atomic.Pointer[time.Time] // when what is open ends, at the latest; read without the lock, which a slow kernel may hold up
 
@@ -91,13 +92,13 @@ func open(cfg Config, plumbed []netip.Addr, o options) (*Gate, error) {
 	}
 	g := &Gate{
 		name: cfg.Name, tick: tick, fuse: max(cfg.Fuse, 2*tick), log: cfg.Log,
-		changed: make(chan struct{}, 1), addrs: make(map[netip.Addr]struct{}, len(addrs)),
+		changed: make(chan struct{}, 1), unowned: make(chan struct{}), addrs: make(map[netip.Addr]struct{}, len(addrs)),
 		fuseNo: rand.Uint32(), owned: true,
 	}
 	for _, a := range addrs {
 		g.addrs[a] = struct{}{}
 	}
-	if err := g.dial(); err != nil {
+	if g.sock, err = dial(); err != nil {
 		return nil, fmt.Errorf("open gate %s: %w", g.name, explain(err))
 	}
 	if o.unowned {
@@ -114,23 +115,25 @@ func open(cfg Config, plumbed []netip.Addr, o options) (*Gate, error) {
 	return g, nil
 }
 
-// dial opens the socket that owns the tables and the one that watches them.
-func (g *Gate) dial() error {
-	var err error
-	if g.sock, err = dial(); err != nil {
-		return err
-	}
-	if g.watch, err = newWatch(g.name, g.sock.port); err != nil {
-		return errors.Join(err, g.sock.close())
-	}
-	return nil
-}
-
 // disown goes on without owner and persist: others' changes must be heard of,
-// from before the tables are built.
+// from before the tables are built. Where there is nothing to hear there is no
+// such socket: when one of netfilter's is closed, as at this process's death,
+// the kernel waits for all that it still has to free, and an heir's Shut with it.
 func (g *Gate) disown() error {
 	g.owned = false
-	return g.watch.listen()
+	if g.watch != nil {
+		return nil
+	}
+	w, err := newWatch(g.name, g.sock.port)
+	if err != nil {
+		return err
+	}
+	if err := w.listen(); err != nil {
+		return errors.Join(err, w.close())
+	}
+	g.watch = w
+	close(g.unowned)
+	return nil
 }
 
 // Tick is the kernel's timer tick: timeouts are cut to whole ones.
@@ -210,7 +213,10 @@ func (g *Gate) Close() error {
 	if g.sock == nil {
 		return nil
 	}
-	err := errors.Join(g.watch.close(), g.sock.close())
+	err := g.sock.close()
+	if g.watch != nil {
+		err = errors.Join(g.watch.close(), err)
+	}
 	g.sock, g.closed = nil, true
 	g.lapse()
 	return err

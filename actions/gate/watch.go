@@ -142,6 +142,11 @@ func (w *watch) read(b []byte, n *news) {
 // to the repair. An error says that the gate cannot be had any more: the lease must
 // end.
 func (g *Gate) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-g.unowned:
+	}
 	if err := g.watch.file.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("watch gate %s: %w", g.name, err)
 	}
