@@ -10,8 +10,8 @@ import (
 // Kind says what an Act does.
 type Kind uint8
 
-// The acts. All but EndRuns and Down are done at once, in the order in which
-// Step gives them; those two take their time, side by side with all others.
+// The acts, begun in the order in which Step gives them. Shut, EndRuns and Down
+// may take their time, side by side with all others, which are done at once.
 const (
 	Kill    Kind = iota + 1 // SIGKILL to the daemon, by its pidfd
 	Shut                    // the gate, with the fuses that may be lit

@@ -12,8 +12,11 @@ import (
 // Step says what is to be done now, in this order, and when to call again, at the
 // latest.
 func (c *Core) Step(now time.Duration) (acts []Act, next time.Duration) {
-	if c.over {
+	switch {
+	case c.over:
 		return nil, Never
+	case c.lock.taken:
+		return c.exit(nil)
 	}
 	if c.left && c.why == "" {
 		if c.gone || c.closed {
@@ -39,7 +42,7 @@ func (c *Core) Step(now time.Duration) (acts []Act, next time.Duration) {
 		acts = c.release(acts, now)
 		acts = c.farewell(acts, now)
 		acts = c.hand(acts, now)
-		if c.lock.taken || c.finished() {
+		if c.finished() {
 			return c.exit(acts)
 		}
 	}
@@ -119,7 +122,8 @@ func (c *Core) farewell(acts []Act, now time.Duration) []Act {
 		return acts
 	}
 	for _, it := range c.items {
-		if it.entry.Job.Gated && !it.out && (!it.tried || !c.shut.done) {
+		gone := it.state == done && it.final
+		if it.entry.Job.Gated && !gone && (!it.tried || !c.shut.done) {
 			return acts
 		}
 	}

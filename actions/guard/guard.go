@@ -154,7 +154,7 @@ func (g *Guard) introduce(s *session) error {
 	}
 	s.lease = g.lease
 	g.current = s
-	g.status.PID, g.status.Up, g.status.Err = s.pid(), true, ""
+	g.status.PID, g.status.Err = s.pid(), ""
 	close(g.up)
 	g.cfg.Log.Info().Int("pid", s.pid()).Int("items", len(g.entries)).Msg("guard started")
 	return nil
@@ -169,7 +169,7 @@ func (g *Guard) lost(s *session, err error) {
 	}
 	g.current = nil
 	pid := g.status.PID
-	g.status.PID, g.status.Up = 0, false
+	g.status.PID = 0
 	g.status.Restarts++
 	why := "it ended"
 	if err != nil {
@@ -198,27 +198,45 @@ func (g *Guard) leave(s *session) error {
 func (g *Guard) Status() Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.status
+	st := g.status
+	st.Up = g.current != nil && g.current.heard.Load() > 0
+	return st
 }
 
-// Put implements ledger.Mirror: it returns when the guard has been told.
+// Put implements ledger.Mirror: it returns when the guard has been told. What is
+// only just to be started waits for a guard, if there is none, and is refused in
+// the end; anything else the next guard learns from the list.
 func (g *Guard) Put(e ledger.Entry) error {
 	g.mu.Lock()
+	was, known := g.entries[e.ID]
 	g.entries[e.ID] = e
-	return g.tell(frame{kind: framePut, entry: e})
+	err := g.tell(frame{kind: framePut, entry: e}, e.Phase == ledger.Starting)
+	if err == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.current != nil {
+		return nil // it came at the last moment, and was told all
+	}
+	if delete(g.entries, e.ID); known {
+		g.entries[e.ID] = was
+	}
+	return err
 }
 
 // Drop implements ledger.Mirror.
 func (g *Guard) Drop(id uint64) error {
 	g.mu.Lock()
 	delete(g.entries, id)
-	return g.tell(frame{kind: frameDrop, id: id})
+	return g.tell(frame{kind: frameDrop, id: id}, false)
 }
 
-// tell hands a change to the guard, or waits for the next one, which learns of it
-// from the list. It is called with the lock held and gives it up.
-func (g *Guard) tell(f frame) error {
-	s, up, closed := g.current, g.up, g.closed
+// tell hands a change to the guard. If there is none it waits for the next one,
+// which is told the list, if it must. It is called with the lock held and gives it
+// up.
+func (g *Guard) tell(f frame, must bool) error {
+	s, closed := g.current, g.closed
 	if s != nil {
 		err := s.write(f)
 		if err == nil {
@@ -226,12 +244,14 @@ func (g *Guard) tell(f frame) error {
 			return nil
 		}
 		// Cut in the middle of a frame, perhaps: this one is of no more use.
-		g.current, g.status.Up = nil, false
-		g.up = make(chan struct{})
-		up = g.up
+		g.current, g.up = nil, make(chan struct{})
 		s.fail(fmt.Errorf("it takes no messages: %w", err))
 	}
+	up := g.up
 	g.mu.Unlock()
+	if !must {
+		return nil
+	}
 	if closed {
 		return fmt.Errorf("%w: %w", ErrNoGuard, os.ErrClosed)
 	}

@@ -76,11 +76,12 @@ func (s *server) do(a Act) {
 		}
 		s.done(a, err)
 	case Shut:
-		var err error
-		if s.duties.Gate != nil && !s.freed { // then it is the new daemon's
-			err = s.duties.Gate.Shut()
+		if s.duties.Gate == nil || s.freed { // then it is the new daemon's
+			s.done(a, nil)
+			return
 		}
-		s.done(a, err)
+		// A stranger's transaction may hold it up for as long as that takes.
+		s.later(a, func(Act) error { return s.duties.Gate.Shut() })
 	case Remove:
 		s.remove(a)
 	case EndRuns:
