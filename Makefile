@@ -8,7 +8,7 @@ PREFIX    ?= /usr/local
 LINT_VERSION := v2.15.0
 LINT      := $(shell $(GO) env GOPATH)/bin/golangci-lint
 FUZZTIME  ?= 30s
-SEEDS     ?= 20000
+SEEDS     ?= 50000
 TRIALS    ?= 1
 RESULTS   ?= $(CURDIR)/dist/results.json
 # The tests of the network lab that measure something.
@@ -69,7 +69,7 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 			echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; done
 
-soak: ## the adversary on SEEDS (20000) seeds, the properties on fresh cases
+soak: ## the adversary on SEEDS (50000) seeds, the properties on fresh cases
 	FLIP_RANDOM=1 $(GO) test -count=1 -timeout 60m ./actions/ -run TestCoreKeepsItsPromises -rapid.checks=1000000
 	FLIP_RANDOM=1 $(GO) test -count=1 ./config ./fsm ./liveness/... ./placement ./secure
 	FLIP_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 170m -run 'TestAdversary' ./sim/

@@ -285,7 +285,11 @@ func (a *Adversary) coma() {
 	if d := a.w.between(time.Second, 7*time.Second); a.w.chance(0.5) {
 		p.Freeze(d)
 	} else {
+		g := p.guard
 		p.Kill()
+		if g != nil && a.w.chance(0.7) { // else it speaks for the dead at once
+			g.Kill()
+		}
 		a.w.After(d, func() { a.w.Launch(p.Name) })
 	}
 }

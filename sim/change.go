@@ -93,6 +93,9 @@ func (a *Adversary) guarantee() {
 			sys.Action, sys.IP, sys.Items = base.Action, base.IP, base.Items
 		default:
 			sys.Guarantee = fsm.AtLeastOne + fsm.AtMostOne - sys.Guarantee
+			if sys.TakeoverAfter = 0; sys.Guarantee == fsm.AtMostOne && sys.Action == fsm.ActionHooks {
+				sys.TakeoverAfter = a.base.Systems[id].TakeoverAfter
+			}
 		}
 		s.Systems[id] = sys
 		return true

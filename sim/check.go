@@ -112,10 +112,29 @@ func (c *checker) held(m *Machine, h *Hold) {
 		if !guarantee || c.excepted(m, h) || c.excepted(o, other) {
 			continue
 		}
+		if lostBet(m, h, o, other) {
+			c.w.Count.add(BetsLost)
+			c.w.tracef("a bet on %s/%s is lost", h.System, h.Item)
+			continue
+		}
 		c.fail(TwoHolders, "%s/%s is held by %s (%s, token %d) and by %s (%s, token %d)",
 			h.System, h.Item, m.Name, h.Member, h.Token, o.Name, other.Member, other.Token)
 		return
 	}
+}
+
+// lostBet says whether the older one of two holders was bet upon, and what the bet
+// assumes has failed: that its guard lives and that `down` succeeds.
+func lostBet(m *Machine, h *Hold, o *Machine, other *Hold) bool {
+	older, newer, at := other, h, o
+	if other.Token > h.Token {
+		older, newer, at = h, other, m
+	}
+	if older.Action != fsm.ActionHooks || !older.lost && (!newer.bet || !older.excused && !at.stunned()) {
+		return false
+	}
+	older.lost = true
+	return true
 }
 
 func (c *checker) excepted(m *Machine, h *Hold) bool {

@@ -93,6 +93,8 @@ const (
 	LockWaits
 	OrphansEnded
 	ListedReleased
+	ListedAdopted
+	BetsLost
 	counters
 )
 
@@ -108,7 +110,7 @@ var counterNames = [counters]string{
 	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "reports unfit", "reports mended", "settles",
 	"goodbyes", "voter changes", "superseded", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
 	"addresses swept", "bets won",
-	"guards", "guard waits", "kills by guard", "removes by guard", "downs by guard", "goodbyes by guard", "guards exited", "lock waits", "orphans ended", "listed released",
+	"guards", "guard waits", "kills by guard", "removes by guard", "downs by guard", "goodbyes by guard", "guards exited", "lock waits", "orphans ended", "listed released", "listed adopted", "bets lost",
 }
 
 // String is the counter's name.

@@ -104,8 +104,18 @@ var forcing = map[Counter]struct {
 	GuardDowns:    {setup: setup{guard: true, hooks: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(beat) }},
 	GuardGoodbyes: {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(beat) }},
 	GuardExits:    {setup: setup{guard: true}, script: func(r *rig) { r.Process("n3").Kill(); r.pass(ttl) }},
-	Starved:       {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
-	GateRefused:   {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
+	ListedAdopted: {setup: setup{guard: true, hooks: true, guarantee: fsm.AtLeastOne}, script: func(r *rig) {
+		r.Process("n3").Kill()
+		r.Launch("n3")
+		r.pass(ttl)
+	}},
+	BetsLost: {setup: betting, script: func(r *rig) {
+		r.Process("n3").guard.Kill()
+		r.Process("n3").Kill()
+		r.await("n2 has it", r.has("n2"))
+	}},
+	Starved:     {script: func(r *rig) { r.starved(BeforeFuse, 20*ms) }},
+	GateRefused: {script: func(r *rig) { r.starved(BeforeCall, 20*ms) }},
 	GateWaits: {script: func(r *rig) {
 		r.releasesFail("n3")
 		r.lapse("n3")

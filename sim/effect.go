@@ -172,7 +172,7 @@ func (x *executor) call(c *effect) {
 		w.After(c.out.Stuck, func() { x.lands(c) })
 	default:
 		c.landed = true
-		p.machine.plumb(p.Name, c.Job, p.ttl())
+		p.machine.plumb(p.Name, c.Job, p.ttl(), false)
 	}
 	w.After(took, func() { x.called(c, err) })
 }
@@ -187,7 +187,7 @@ func (x *executor) lands(c *effect) {
 		p.w.Count.add(StuckLanded)
 		p.w.tracef("%s: the call for %s/%s lands, and its process is dead", p.machine.Name, c.Job.System, c.Job.Item)
 	}
-	p.machine.plumb(p.Name, c.Job, p.ttl())
+	p.machine.plumb(p.Name, c.Job, p.ttl(), false)
 	p.inKernel--
 	p.reap()
 }
@@ -206,7 +206,6 @@ func (x *executor) called(c *effect, err error) {
 	case c.Kind == actions.Release:
 		p.machine.drop(c.Job.Key)
 	default:
-		h.OK = true
 		p.w.checker.acquired(p.machine, h)
 	}
 	x.finish(c, err)
@@ -240,6 +239,9 @@ func (x *executor) done(c *effect, err error) {
 		p.machine.list.begin(p.machine, c.Kind, c.Job)
 	}
 	x.tell(p.machine.list.end(c.Kind, &c.Job, err))
+	if h := p.machine.letsGo(&c.Job); h != nil && c.Kind == actions.Acquire && err == nil {
+		h.OK = true
+	}
 	p.core.Done(p.machine.Now(), c.Effect, err)
 	x.adopt()
 	x.due = true

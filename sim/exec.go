@@ -60,8 +60,8 @@ func (x *executor) sweep() {
 		x.p.w.checker.fail(BadState, "apply a Spec: %v", err)
 		return
 	}
-	x.p.core.Clean(slices.DeleteFunc(bare.Rest(x.p.Name), func(j fsm.Job) bool { return !j.AtMostOne || x.inherits(&j) }))
 	x.inherit()
+	x.p.core.Clean(slices.DeleteFunc(bare.Rest(x.p.Name), func(j fsm.Job) bool { return !j.AtMostOne || x.inherits(&j) }))
 	x.due = true
 }
 
@@ -73,16 +73,17 @@ func (x *executor) inherits(j *fsm.Job) bool {
 	})
 }
 
-// inherit lets go of what the list says a former process may have left.
+// inherit holds on to what the list says is up and may be, and lets go of the rest.
 func (x *executor) inherit() {
-	var jobs []fsm.Job
-	for _, e := range x.p.machine.list.entries {
-		if e.Job.AtMostOne || e.Phase != ledger.Up {
-			jobs = append(jobs, e.Job)
-			x.p.w.Count.add(ListedReleased)
-		}
+	w := x.p.w
+	_, held, gone := ledger.Inherit(x.p.machine.list.entries)
+	if w.cfg.Rules.UpUnlisted {
+		held, gone = nil, append(gone, held...)
 	}
-	x.p.core.Clean(jobs)
+	w.Count.addN(ListedAdopted, len(held))
+	w.Count.addN(ListedReleased, len(gone))
+	x.p.core.Adopt(held)
+	x.p.core.Sweep(gone)
 }
 
 // step brings the core up to date; the answer is when to call again.
@@ -123,7 +124,7 @@ func (x *executor) adopt() {
 			continue
 		}
 		x.tell(x.p.machine.list.adopted(&job))
-		h.Token, h.AtMostOne = job.Token, job.AtMostOne
+		h.Token, h.AtMostOne, h.excused, h.lost = job.Token, job.AtMostOne, false, false
 		x.p.w.checker.acquired(m, h)
 		x.p.w.checker.held(m, h)
 	}
@@ -141,7 +142,7 @@ func (x *executor) set(epoch fsm.Epoch) {
 	if p.w.cfg.Rules.Bets {
 		for i := range x.slice.Want {
 			for n := range x.slice.Want[i].Blocked {
-				x.slice.Want[i].Blocked[n].After /= 4
+				x.slice.Want[i].Blocked[n].After /= 8
 			}
 		}
 	}

@@ -68,6 +68,7 @@ func (g *Guard) end(why string) {
 	g.w.tracef("guard of %s on %s %s", g.p.ID(), g.m.Name, why)
 	g.dead, g.inbox, g.parked = true, nil, nil
 	g.w.guards = slices.DeleteFunc(slices.Clone(g.w.guards), func(o *Guard) bool { return o == g })
+	g.m.forsaken(g.p)
 	for _, r := range g.runs {
 		r.orphan = true
 	}
@@ -102,6 +103,7 @@ func (g *Guard) thaw() {
 	if g.dead || g.Frozen() {
 		return
 	}
+	g.m.excuse()
 	parked := g.parked
 	g.parked = nil
 	for _, fn := range parked {

@@ -9,6 +9,7 @@ import (
 
 // told is what a daemon has said of its lease to its guard.
 type told struct {
+	leased   bool // one has run, and its end is not settled
 	epoch    fsm.Epoch
 	ends     time.Duration
 	released bool
@@ -33,8 +34,7 @@ func (p *Process) whenGuarded(fn func()) {
 	p.unguarded = append(p.unguarded, func() { p.resume(fn) })
 }
 
-// tellLease keeps the guard informed of the lease, and of what follows from its
-// end.
+// tellLease says until when the lease runs, or what is done about its end.
 func (p *Process) tellLease(now time.Duration) {
 	if !p.w.cfg.Guard {
 		return
@@ -42,23 +42,14 @@ func (p *Process) tellLease(now time.Duration) {
 	t := &p.told
 	was := *t
 	left, ok := p.live.Lease(now)
-	if epoch := p.live.Epoch(); epoch >= t.epoch {
-		if ok && (epoch > t.epoch || now+left > t.ends) {
-			t.released, t.until = false, 0
-		}
-		t.epoch = epoch
-		if ok {
-			t.ends = now + left
-		}
-	}
-	if !ok && t.ends != 0 && !t.released {
-		if p.exec.lettingGo() {
-			if t.until == 0 {
-				t.until = now + stopTimeout + hookGrace
-			}
-		} else {
-			t.released = true
-		}
+	switch {
+	case ok:
+		*t = told{leased: true, epoch: p.live.Epoch(), ends: now + left}
+	case !t.leased:
+	case !p.machine.list.most():
+		t.leased, t.released = false, true
+	case t.until == 0:
+		t.until = now + stopTimeout + hookGrace
 	}
 	if *t != was {
 		p.tellGuard()
@@ -78,18 +69,11 @@ func (p *Process) tellGuard() {
 	}
 }
 
-// lettingGo says whether an at-most-one item is up, or on its way, that the
-// executor may still let go of.
-func (x *executor) lettingGo() bool {
-	for _, c := range x.running {
-		if c.Job.AtMostOne {
-			return true
-		}
+// dismiss tells the guard that it is not needed any more, unless something is
+// still held.
+func (p *Process) dismiss() {
+	if !p.machine.list.most() {
+		p.told.left = true
+		p.tellGuard()
 	}
-	for _, j := range x.p.core.Held() {
-		if j.AtMostOne {
-			return true
-		}
-	}
-	return false
 }

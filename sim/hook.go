@@ -45,8 +45,10 @@ type run struct {
 	exec   bool // its environment tells whose it is
 	orphan bool // who started it is dead
 	told   bool // to end
-	over   bool
-	exit   func(error) // tells who started it
+
+	excused bool // of what a bet on it assumes something has failed
+	over    bool
+	exit    func(error) // tells who started it
 }
 
 // spawn starts a hook; exit is called when it has ended.
@@ -55,7 +57,7 @@ func (m *Machine) spawn(r *run, forked func()) {
 	r.m = m
 	m.runs = append(m.runs, r)
 	if r.kind == actions.Acquire {
-		m.plumb(r.member, r.job, 0)
+		m.plumb(r.member, r.job, 0, r.excused)
 	}
 	if r.exec = r.out.Fork == 0; !r.exec {
 		w.Count.add(HooksForked)
@@ -101,11 +103,10 @@ func (r *run) lands(well bool) {
 			m.w.Count.add(LateAlives)
 			m.w.tracef("%s: `alive` of %s/%s@%d lands although nobody waits for it", m.Name, r.job.System, r.job.Item, r.job.Token)
 		}
-		m.plumb(r.member, r.job, 0)
+		m.plumb(r.member, r.job, 0, r.excused)
 		h = m.holds[r.job.Key]
 	}
 	if well {
-		h.OK = true
 		m.w.checker.acquired(m, h)
 	}
 }
@@ -140,6 +141,9 @@ func (r *run) ended() {
 func (r *run) gone(err error) {
 	r.over = true
 	m := r.m
+	if h := m.letsGo(&r.job); h != nil && err != nil && r.kind == actions.Release {
+		h.excused = true
+	}
 	m.runs = slices.DeleteFunc(m.runs, func(o *run) bool { return o == r })
 	if m.w.cfg.Trace && err != nil {
 		m.w.tracef("%s: %s of %s/%s@%d: %v", m.Name, verb(r.kind), r.job.System, r.job.Item, r.job.Token, err)

@@ -36,7 +36,10 @@ type Hold struct {
 	AtMostOne bool
 	Gated     bool // packets pass only while the gate is open
 	Action    fsm.Action
-	OK        bool // `alive` has ended well, and no `down` has begun
+	OK        bool // `alive` has ended well, the daemon knows it, and no `down` has begun
+	// bet: it came up although others had not said that they let go. excused: of
+	// what such a bet assumes something has failed here. lost: to such a bet.
+	bet, excused, lost bool
 
 	// The kernel removes an address that is not refreshed, by the machine's clock.
 	until     time.Duration // 0: never
@@ -71,7 +74,7 @@ func (m *Machine) effective(k fsm.Key) *Hold {
 }
 
 // plumb is the first instant of an `alive`.
-func (m *Machine) plumb(member fsm.MemberID, job fsm.Job, ttl time.Duration) {
+func (m *Machine) plumb(member fsm.MemberID, job fsm.Job, ttl time.Duration, excused bool) {
 	h := m.holds[job.Key]
 	if h == nil {
 		h = &Hold{Key: job.Key}
@@ -79,6 +82,7 @@ func (m *Machine) plumb(member fsm.MemberID, job fsm.Job, ttl time.Duration) {
 	}
 	h.Member, h.Token, h.Action = member, max(h.Token, job.Token), job.Action
 	h.AtMostOne, h.Gated = job.AtMostOne, job.Gated
+	h.bet, h.excused, h.lost = len(job.Blocked) > 0, excused, false
 	m.endure(h, ttl)
 	m.w.checker.held(m, h)
 }

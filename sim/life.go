@@ -34,9 +34,10 @@ func (w *World) Start(name fsm.MemberID, m *Machine, d *disk) *Process {
 func (p *Process) locked() {
 	p.machine.lock.take(p)
 	l := &p.machine.list
-	if p.w.cfg.Rules.ListLost {
-		*l = list{last: l.last, runs: l.runs}
+	if rules := p.w.cfg.Rules; rules.ListLost || rules.ListOfInstance && l.instance != p.Instance {
+		l.entries = nil
 	}
+	l.instance = p.Instance
 	if p.w.cfg.Rules.OrphansRun {
 		p.begin()
 		return
@@ -99,6 +100,7 @@ func (p *Process) end(why string) {
 			c.run.orphan = true
 		}
 	}
+	p.machine.forsaken(p)
 	if w.cfg.Dying == nil {
 		p.reap()
 		return

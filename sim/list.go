@@ -13,9 +13,10 @@ import (
 // list is the file in /run: what the machine may hold, whatever becomes of the
 // processes on it. Each change is in it before it counts.
 type list struct {
-	entries []ledger.Entry // by ID
-	last    uint64
-	runs    uint64
+	instance string         // of the data directory whose daemon wrote it
+	entries  []ledger.Entry // by ID
+	last     uint64
+	runs     uint64
 }
 
 // find is the entry of what a job is let go of by; nil: none.
@@ -80,6 +81,11 @@ func (l *list) adopted(job *fsm.Job) (ledger.Entry, bool) {
 	}
 	e.Job = *job
 	return *e, true
+}
+
+// most says whether anything at-most-one is listed.
+func (l *list) most() bool {
+	return slices.ContainsFunc(l.entries, func(e ledger.Entry) bool { return e.Job.AtMostOne })
 }
 
 // running are the effects that had begun, by the names that their hooks have.

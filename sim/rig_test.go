@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ var item = fsm.Key{System: "s", Item: "x"}
 type rig struct {
 	*World
 	t      *testing.T
+	vain   bool                                        // a script that waits in vain is given up
 	hook   func(p *Process, e Effect) Outcome          // nil: 5 ms, well
 	starve func(p *Process, at GateStep) time.Duration // nil: never
 }
@@ -35,7 +37,9 @@ type setup struct {
 	hooks     bool
 	ungated   bool // addresses without the gate; the kernel is as late as it may be
 	guard     bool
-	planned   bool // the leader makes planned moves
+	vary      uint64        // > 0: clocks, delays and lags as this draws them
+	takeover  time.Duration // takeover_after; 0: none
+	planned   bool          // the leader makes planned moves
 	guarantee fsm.Guarantee
 	servers   []fsm.MemberID // that serve the item; nil: n2 and n3
 	rules     Without
@@ -54,7 +58,7 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.hooks {
 		sys = System(item.System, s.guarantee, item.Item)
 	}
-	sys.CleanOnStart = false
+	sys.CleanOnStart, sys.TakeoverAfter = false, s.takeover
 	if s.ttl == 0 {
 		s.ttl = ttl
 	}
@@ -91,10 +95,19 @@ func newRig(t *testing.T, s setup) *rig {
 		Trace: true, Manual: !s.planned, HoldersOnly: true,
 	})
 	w.log.delay, w.log.held = ms, true
+	if s.vary > 0 {
+		w.rng = rand.New(rand.NewPCG(s.vary, 1))
+		w.cfg.Drift, r.vain = true, true
+	}
 	for _, m := range names {
 		w.Lag(m, ms)
+		least, most := ms, ms
+		if s.vary > 0 {
+			w.Lag(m, w.between(ms/2, 3*ms))
+			least, most = ms/4, 2*ms
+		}
 		for _, o := range names {
-			*w.Link(m, o) = Link{Min: ms, Max: ms}
+			*w.Link(m, o) = Link{Min: least, Max: most}
 		}
 	}
 	r.World = w
@@ -121,6 +134,9 @@ func newRig(t *testing.T, s setup) *rig {
 func (r *rig) await(what string, cond func() bool) {
 	r.t.Helper()
 	if !r.RunUntil(r.Now()+20*time.Second, cond) && r.Violation() == nil {
+		if r.vain {
+			panic(gaveUp{what})
+		}
 		r.t.Fatalf("never: %s", what)
 	}
 }

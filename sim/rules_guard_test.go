@@ -81,6 +81,39 @@ var guardRules = []rule{
 		script: func(r *rig) { r.bothDie() },
 	},
 	{
+		// The same, and n3's disk is wiped meanwhile: what runs is still there.
+		name: "a list that outlives the data_dir", without: Without{ListOfInstance: true}, finds: TwoHolders,
+		setup: setup{hooks: true, guard: true},
+		script: func(r *rig) {
+			r.slowAlive(Outcome{Took: 480 * ms, Fork: 0})
+			r.hook = func(*Process, Effect) Outcome { return Outcome{Took: 5 * ms} }
+			p := r.Process("n3")
+			p.guard.Kill()
+			r.Wipe("n3")
+			r.log.learns[r.Launch("n3").ID()] = true
+			r.await("n2 has it again", func() bool {
+				if r.owned("n3")() {
+					r.move("n2")
+				}
+				return r.has("n2")()
+			})
+			r.pass(2 * time.Second)
+		},
+	},
+	{
+		// n3 is cut off and stopped with its `alive` on its way: its guard takes as
+		// long as it may.
+		name: "the time bet on", without: Without{Bets: true}, finds: TwoHolders,
+		setup: betting,
+		script: func(r *rig) {
+			r.slowAlive(Outcome{Hang: true, Deaf: true})
+			r.hook = func(*Process, Effect) Outcome { return Outcome{Took: stopTimeout - ms} }
+			r.Isolate("n3", true)
+			r.Process("n3").Freeze(time.Minute)
+			r.await("n2 has it", r.has("n2"))
+		},
+	},
+	{
 		name: "orphan hooks ended at start", without: Without{OrphansRun: true}, finds: TwoHolders,
 		setup:  setup{hooks: true, guard: true},
 		script: func(r *rig) { r.bothDie() },

@@ -262,6 +262,23 @@ var gapRules = []rule{
 	},
 }
 
+// The row of the list.
+var listRules = []rule{
+	{
+		// n3 is to give the item to n2, whose `alive` takes its time, and is started
+		// again: what is up stays up.
+		name: "a list of what runs", without: Without{UpUnlisted: true}, finds: Gap,
+		setup: setup{hooks: true, guard: true, guarantee: fsm.AtLeastOne},
+		script: func(r *rig) {
+			r.hook = func(*Process, Effect) Outcome { return Outcome{Took: 450 * ms} }
+			r.move("n2")
+			r.Process("n3").Kill()
+			r.Launch("n3")
+			r.pass(4 * ttl)
+		},
+	},
+}
+
 // edit changes the item's system.
 func (r *rig) edit(apply func(*fsm.System)) {
 	spec := *r.Agreed().Spec()

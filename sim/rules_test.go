@@ -26,7 +26,7 @@ func tail(w *World, n int) string {
 // TestRules plays each row of LEASES.md's table twice: with every rule, and with
 // that one left out.
 func TestRules(t *testing.T) {
-	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules) {
+	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules, listRules) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			t.Run("with", func(t *testing.T) {
@@ -43,5 +43,61 @@ func TestRules(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// gaveUp is what a schedule ends with that waits in vain.
+type gaveUp struct{ what string }
+
+// cases plays a rule's script with other clocks, delays and lags each time, and
+// counts those in which the checker found what it was to find, or anything else.
+func cases(t *testing.T, r rule, without Without, n int) (found, other, vain int) {
+	t.Helper()
+	for seed := range n {
+		s := r.setup
+		s.rules, s.vary = without, uint64(seed+2)
+		func() {
+			defer func() {
+				switch e := recover().(type) {
+				case nil:
+				case gaveUp:
+					vain++
+				default:
+					panic(e)
+				}
+			}()
+			w := newRig(t, s)
+			r.script(w)
+			var v *Violation
+			switch errors.As(w.Violation(), &v); {
+			case v == nil:
+			case v.Kind == r.finds:
+				found++
+			default:
+				other++
+			}
+		}()
+	}
+	return found, other, vain
+}
+
+// TestTable measures each row of the table: FLIP_TABLE=200 plays so many cases of
+// each schedule, with the rule and without, and as many random storms without it.
+func TestTable(t *testing.T) {
+	n, ok := number(t, "FLIP_TABLE")
+	if !ok {
+		t.Skip("it only measures: FLIP_TABLE=200 plays 200 cases of each row")
+	}
+	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules, listRules) {
+		found, other, vain := cases(t, r, r.without, int(n))
+		with, bad, _ := cases(t, r, Without{}, int(n))
+		storms := 0
+		for seed := range n / 2 {
+			var v *Violation
+			if errors.As(storm(seed, false, r.without).Violation(), &v) && v.Kind == r.finds {
+				storms++
+			}
+		}
+		t.Logf("| %s | %d (other %d, in vain %d) / %d | with it %d | storms %d / %d |", r.name, found, other, vain, n, with+bad, storms, n/2)
 	}
 }

@@ -54,7 +54,7 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 		if p.exec.busy() && now < s.until {
 			return s.until
 		}
-		return s.exit(p, now, kept)
+		return s.exit(p, now)
 	}
 	if known && (!s.said || len(kept) == 0) {
 		if !s.said {
@@ -73,19 +73,16 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 		}
 		return earlier(s.until, now+5*time.Millisecond)
 	}
-	return s.exit(p, now, kept)
+	return s.exit(p, now)
 }
 
 // exit ends the process once its hooks have ended. What it could not let go of it
 // leaves to its guard.
-func (s *stop) exit(p *Process, now time.Duration, kept []fsm.Key) time.Duration {
+func (s *stop) exit(p *Process, now time.Duration) time.Duration {
 	if !p.exec.endAll() {
 		return now + time.Millisecond
 	}
-	if len(kept) == 0 {
-		p.told.left = true
-		p.tellGuard()
-	}
+	p.dismiss()
 	if s.superseded {
 		p.end("exits, superseded")
 		return 0

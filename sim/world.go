@@ -91,11 +91,15 @@ type Without struct {
 	ToldBefore bool
 	// ListLost: the list is gone with the processes that wrote it.
 	ListLost bool
+	// ListOfInstance: what a data directory's list says is lost with the directory.
+	ListOfInstance bool
+	// UpUnlisted: what is up is let go of at the start, at-least-one or not.
+	UpUnlisted bool
 	// OrphansRun: a starting process leaves the hooks of a former one alone.
 	OrphansRun bool
 	// Lock: a process starts whatever else has its data directory open.
 	Lock bool
-	// Bets: a quarter of the time bet on.
+	// Bets: an eighth of the time bet on.
 	Bets bool
 }
 
