@@ -47,7 +47,7 @@ func faults() []fault {
 		{2, (*Adversary).killAll},
 		{1, (*Adversary).dropGate},
 		{4, (*Adversary).carrier},
-		{3, (*Adversary).coma},
+		{5, (*Adversary).coma},
 		{4, (*Adversary).guarantee},
 		{3, (*Adversary).ttl},
 		{5, (*Adversary).items},

@@ -31,8 +31,8 @@ func stormed(seed uint64) Config {
 	all.Split = fsm.Replicate
 	once := System("once", fsm.AtMostOne, "a", "b", "c")
 	guarded := seed%8 != 7
-	if guarded && seed/8%2 == 0 {
-		once.TakeoverAfter = fsm.SafeHookTakeover(Timing(2*ttl), once)
+	if guarded && seed/16%2 == 0 {
+		once.TakeoverAfter = safeTakeover(ttl, once)
 	}
 	spec := NewSpec(names, ttl,
 		once, System("least", fsm.AtLeastOne, "d", "e", "f"), gated, bare, wide, one, all)

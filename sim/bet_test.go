@@ -9,9 +9,12 @@ import (
 )
 
 // betting is a system of hooks with the smallest takeover_after that is safe.
-var betting = setup{
-	hooks: true, guard: true,
-	takeover: fsm.SafeHookTakeover(Timing(ttl), fsm.System{StopTimeout: stopTimeout}),
+var betting = setup{hooks: true, guard: true, takeover: safeTakeover(ttl, fsm.System{StopTimeout: stopTimeout})}
+
+// safeTakeover is the smallest takeover_after that is safe where hooks have less
+// time from TERM to KILL.
+func safeTakeover(ttl time.Duration, sys fsm.System) time.Duration {
+	return fsm.SafeHookTakeover(Timing(ttl), sys) - (fsm.TermToKill-hookGrace)*11/10
 }
 
 // TestBetOnHooks: who bets that a guard lets go in time wins as long as the guard

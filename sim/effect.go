@@ -59,6 +59,9 @@ func (x *executor) note(c *effect) {
 		x.finish(c, context.Canceled)
 		return
 	}
+	if h := p.machine.letsGo(&c.Job); h != nil && c.Kind == actions.Release {
+		h.OK = false // as the list says from now on
+	}
 	id := ""
 	if !p.w.cfg.Rules.ToldBefore {
 		e := p.machine.list.begin(p.machine, c.Kind, c.Job)
@@ -93,9 +96,6 @@ func (x *executor) act(c *effect, id string) {
 		}
 	} else {
 		w.Count.add(Releases)
-		if h := p.machine.letsGo(&c.Job); h != nil {
-			h.OK = false
-		}
 	}
 	if w.cfg.Trace {
 		w.tracef("%s: %s of %s/%s@%d for %v", p.ID(), verb(c.Kind), c.Job.System, c.Job.Item, c.Job.Token, c.out.Took)
