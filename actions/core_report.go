@@ -67,13 +67,17 @@ func (c *Core) holdsUnreported(s *slot) bool {
 	return may && s.state == held && s.job.Token == s.want.Token
 }
 
-// failedUnreported says whether the attempts are used up, or the item cannot be
-// held here at all, and the log does not know of it.
+// failedUnreported says whether the attempts are used up, of coming up or of going
+// down, or the item cannot be held here at all, and the log does not know of it.
+// Who withholds an item must say so: else nobody else is given it, and there is
+// nothing that an operator could make void.
 func (c *Core) failedUnreported(s *slot) bool {
 	if s.want == nil || s.want.Keep || s.want.Barred || s.want.Failed || s.want.Token == 0 {
 		return false
 	}
-	return s.unfit != "" && c.mode == serving && !s.want.Maintained || s.fails >= c.cfg.Attempts && s.tried == s.want.Token
+	withheld := s.want.AtMostOne && s.state == spoiled && s.downFails >= c.cfg.Attempts
+	return s.unfit != "" && c.mode == serving && !s.want.Maintained ||
+		s.fails >= c.cfg.Attempts && s.tried == s.want.Token || withheld
 }
 
 // failure is what is reported of a slot that failed.
