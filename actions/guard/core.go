@@ -206,13 +206,32 @@ func (c *Core) alarm(now time.Duration) (why string, next time.Duration) {
 	return why, 0
 }
 
-// latest is until when, at most, a daemon may let go by itself after its lease.
+// latest is when a daemon that is letting go must be done.
 func (c *Core) latest() time.Duration {
-	var longest time.Duration
+	var jobs []*fsm.Job
 	for _, it := range c.items {
-		longest = max(longest, it.entry.Job.StopTimeout)
+		jobs = append(jobs, &it.entry.Job)
 	}
-	return c.ends + c.cfg.Heartbeat + longest + c.cfg.Grace
+	return c.ends + c.cfg.Heartbeat + ReleaseTime(jobs, c.cfg.Grace)
+}
+
+// ReleaseTime is how long letting go of these at-most-one jobs may take, side by
+// side, where a hook that has used up its time is killed after the grace. As long
+// as others bet on the time that one of them takes, that one's counts, and not the
+// longest: a bet reckons with no other system's.
+func ReleaseTime(jobs []*fsm.Job, grace time.Duration) time.Duration {
+	var longest, bet time.Duration
+	bets := false
+	for _, j := range jobs {
+		longest = max(longest, j.StopTimeout)
+		if j.Bet && (!bets || j.StopTimeout < bet) {
+			bet, bets = j.StopTimeout, true
+		}
+	}
+	if bets {
+		longest = bet
+	}
+	return longest + grace
 }
 
 // sorted are the items in the order of the list.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -12,6 +13,7 @@ import (
 	"github.com/flip-ha/flip/actions/guard"
 	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/actions/netif"
+	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/udp"
 )
 
@@ -60,14 +62,21 @@ func duties(h guard.Hello, f guard.Files, log zerolog.Logger) (guard.Duties, err
 			return ledger.EndRuns(ctx, runs, actions.DefaultGrace, log)
 		},
 	}
+	var list atomic.Pointer[ledger.List]
 	d.Resume = func() (guard.List, []ledger.Entry, error) {
 		opened, entries, err := ledger.Resume(h.List, log)
 		if err != nil {
 			return nil, nil, err
 		}
+		list.Store(opened)
 		return opened, entries, nil
 	}
-	d.Hooks = actions.NewHooks(actions.HooksConfig{Self: h.Member, Log: log})
+	d.Hooks = actions.NewHooks(actions.HooksConfig{Self: h.Member, Log: log, Token: func(k fsm.Key) fsm.Token {
+		if l := list.Load(); l != nil {
+			return l.Token(k)
+		}
+		return 0
+	}})
 	if f.Gate != nil {
 		if d.Gate, err = gate.Inherit(f.Gate, h.Gate); err != nil {
 			return d, err

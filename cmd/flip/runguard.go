@@ -96,6 +96,7 @@ func (d *daemon) tellGuard(ctx context.Context) error {
 // guardNews is what the guard has been told.
 type guardNews struct {
 	leased bool
+	ended  time.Duration // when the lease ends, or has ended
 	until  time.Duration // releasing until then; 0: not said since the lease
 	spec   *fsm.Spec
 	voters fsm.Index
@@ -110,28 +111,31 @@ func (d *daemon) tellLease(told *guardNews) {
 	left, ok := d.beat.Lease()
 	switch {
 	case ok:
-		told.leased, told.until = true, 0
+		told.leased, told.ended, told.until = true, now+left, 0
 		d.guard.Lease(d.beat.Epoch(), now+left)
 	case !told.leased: // none ever ran, or its end is settled
 	case !d.holdsMost():
 		told.leased = false
 		d.guard.Released()
-	case told.until == 0:
-		told.until = now + d.releaseTime()
-		d.guard.Releasing(told.until)
+	default:
+		// Longer as soon as nothing is left that others bet on.
+		if until := told.ended + d.releaseTime(); until != told.until {
+			told.until = until
+			d.guard.Releasing(until)
+		}
 	}
 }
 
-// releaseTime is how long letting go of all at-most-one items may take: their
-// `down` hooks run side by side, and one that does not end is killed.
+// releaseTime is how long letting go of all at-most-one items may take.
 func (d *daemon) releaseTime() time.Duration {
-	var longest time.Duration
-	for _, e := range d.list.Entries() {
-		if e.Job.AtMostOne {
-			longest = max(longest, e.Job.StopTimeout)
+	entries := d.list.Entries()
+	var jobs []*fsm.Job
+	for i := range entries {
+		if entries[i].Job.AtMostOne {
+			jobs = append(jobs, &entries[i].Job)
 		}
 	}
-	return longest + actions.DefaultGrace
+	return guard.ReleaseTime(jobs, actions.DefaultGrace)
 }
 
 // tellPeers says where the voters are.

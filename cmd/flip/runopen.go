@@ -189,7 +189,7 @@ func (d *daemon) openPort(keys *secure.Keys) error {
 }
 
 func (d *daemon) openBeat(keys *secure.Keys) error {
-	conn, err := net.ListenPacket("udp", d.me().Addr)
+	conn, err := listenUDP(d.me().Addr)
 	if err != nil {
 		return inUse("UDP", d.me().Addr, err)
 	}
@@ -210,6 +210,22 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 	d.undo = append(d.undo, conn.Close)
 	return d.openGuard(keys, conn, process)
 }
+
+// listenUDP waits a moment for a port that is in use: the guard of a former process
+// has it until it sees that this one has the data directory's lock.
+func listenUDP(addr string) (net.PacketConn, error) {
+	for deadline := time.Now().Add(guardGoes); ; {
+		conn, err := net.ListenPacket("udp", addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return conn, err
+		}
+		time.Sleep(guardGoes / 20)
+	}
+}
+
+// guardGoes is some times what a guard takes to notice that it is not needed any
+// more: it looks each 100 ms at the latest.
+const guardGoes = time.Second
 
 func (d *daemon) openNode(keys *secure.Keys) error {
 	self := raftnode.Address(d.me().Addr, fsm.NewVoterID(d.self.Name, d.self.Instance))
