@@ -346,8 +346,7 @@ func (a *Adversary) closePipe() {
 		return
 	}
 	a.w.Count.add(PipesClosed)
-	g := p.guard
-	g.do(func() { g.core.PipeClosed(g.m.Now()) })
+	p.closePipe()
 	a.later(3*a.ttlNow(), func() { a.w.Launch(p.Name) })
 }
 

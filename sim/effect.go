@@ -83,7 +83,7 @@ func (x *executor) permitted(c *effect) bool {
 		return true
 	}
 	_, leased := x.p.live.Lease(x.p.machine.Now())
-	return !c.unwant && (leased || !c.Job.AtMostOne)
+	return !c.unwant && (leased || !c.Job.AtMostOne) && !x.p.pipeShut
 }
 
 // act does it: a hook is a process of its own, an address a call of this one.
@@ -124,15 +124,19 @@ func (x *executor) hook(c *effect, id string) {
 		}
 		x.finish(c, err)
 	}}
+	r, piped := c.run, !p.pipeShut
 	if c.out.Fork > 0 {
-		p.forks++
-		p.machine.lock.take(c.run)
+		p.machine.lock.take(r)
+		if piped {
+			p.forks++
+		}
 	}
-	r := c.run
 	p.machine.spawn(r, func() {
-		p.forks--
 		p.machine.lock.leave(r)
-		p.reap()
+		if piped {
+			p.forks--
+			p.pipeEnds()
+		}
 	})
 	if c.unwant {
 		r.tell()

@@ -17,9 +17,23 @@ type told struct {
 	left     bool
 }
 
+// closePipe is a daemon that cannot go on, and may not even be able to end.
+// Nothing is acquired from then on.
+func (p *Process) closePipe() {
+	p.pipeShut = true
+	p.pipeEnds()
+}
+
+// pipeEnds shows the guard the end of its pipe once nobody has it open.
+func (p *Process) pipeEnds() {
+	if g := p.guard; g != nil && p.forks == 0 && (p.pipeShut || p.gone) {
+		g.do(func() { g.core.PipeClosed(g.m.Now()) })
+	}
+}
+
 // tell shows the guard what the list says. Who has no guard waits for one.
 func (x *executor) tell(e ledger.Entry, there bool) {
-	if g := x.p.guard; g != nil && e.ID != 0 {
+	if g := x.p.guard; g != nil && e.ID != 0 && !x.p.pipeShut {
 		g.tell(e, there)
 	}
 }
@@ -60,7 +74,7 @@ func (p *Process) tellLease(now time.Duration) {
 func (p *Process) tellGuard() {
 	g := p.guard
 	switch {
-	case g == nil || g.news:
+	case g == nil || g.news || p.pipeShut:
 	case g.busy || g.Frozen() || len(g.inbox) > 0 || g.timer == 0 || p.told.left:
 		g.news = true
 		g.do(g.lease)

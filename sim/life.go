@@ -125,7 +125,5 @@ func (p *Process) reap() {
 			g.do(func() { g.core.Died(g.m.Now()) })
 		}
 	}
-	if g := p.guard; g != nil && p.forks == 0 {
-		g.do(func() { g.core.PipeClosed(g.m.Now()) })
-	}
+	p.pipeEnds()
 }

@@ -46,7 +46,8 @@ type Process struct {
 	boot     int  // of its machine
 	gone     bool // dead, and its last thread has left the kernel
 	inKernel int  // calls that land whatever becomes of it
-	forks    int  // children between fork and exec
+	forks    int  // children between fork and exec, with the guard's pipe
+	pipeShut bool // by the daemon itself
 
 	guard     *Guard // nil: none
 	told      told

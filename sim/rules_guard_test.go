@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"testing"
 	"time"
 
 	"github.com/flip-ha/flip/actions"
@@ -145,4 +146,38 @@ func (r *rig) bothDie() {
 	r.move("n2")
 	r.await("n2 has it again", r.has("n2"))
 	r.pass(time.Second)
+}
+
+// TestPipeClosedByHand: a daemon that cannot go on closes its pipe while one of
+// its threads is about to start a hook, and lives for a moment longer. The child
+// that is forked then has no end of the pipe, which therefore proves nothing.
+func TestPipeClosedByHand(t *testing.T) {
+	t.Skip("the guard takes the end of a pipe that was closed for the end of all that was forked")
+	r := newRig(t, setup{hooks: true, guard: true})
+	r.move("n2")
+	r.await("n2 has it", r.has("n2"))
+	var stands bool
+	r.starve = func(p *Process, at GateStep) time.Duration {
+		if p.Name == "n3" && at == BeforeEffect && !stands {
+			stands = true
+			return 10 * ms
+		}
+		return 0
+	}
+	r.hook = func(p *Process, e Effect) Outcome {
+		if p.Name == "n3" && e.Kind == actions.Acquire {
+			return Outcome{Took: 200 * ms, Fork: 200 * ms}
+		}
+		return Outcome{Took: 5 * ms}
+	}
+	r.move("n3")
+	r.await("a thread is about to start `alive`", func() bool { return stands })
+	p := r.Process("n3")
+	p.guard.Freeze(20 * ms)
+	p.closePipe()
+	r.await("n2 has it again", r.has("n2"))
+	r.pass(time.Second)
+	if err := r.Violation(); err != nil {
+		t.Errorf("%v\n%s", err, tail(r.World, 60))
+	}
 }
