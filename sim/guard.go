@@ -295,7 +295,10 @@ func (g *Guard) down(a guard.Act) {
 		})
 	}}
 	g.runs = append(g.runs, r)
-	g.m.spawn(r, func() {})
+	if out.Fork > 0 {
+		g.m.lock.take(r)
+	}
+	g.m.spawn(r, func() { g.m.lock.leave(r) })
 	limit := job.StopTimeout
 	if limit == 0 {
 		limit = stopTimeout
