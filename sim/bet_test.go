@@ -14,7 +14,7 @@ var betting = setup{hooks: true, guard: true, takeover: safeTakeover(ttl, fsm.Sy
 // safeTakeover is the smallest takeover_after that is safe where hooks have less
 // time from TERM to KILL.
 func safeTakeover(ttl time.Duration, sys fsm.System) time.Duration {
-	return fsm.SafeHookTakeover(Timing(ttl), sys) - (fsm.TermToKill-hookGrace)*11/10
+	return fsm.SafeHookTakeover(Timing(ttl), sys) - 2*(fsm.TermToKill-hookGrace)*11/10
 }
 
 // TestBetOnHooks: who bets that a guard lets go in time wins as long as the guard
