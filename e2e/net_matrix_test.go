@@ -217,10 +217,10 @@ func (m *matrix) play(f fault, trial int) error {
 	if blind := r.blind(); blind != "" {
 		return fmt.Errorf("%w: %s", errRepeat, blind)
 	}
-	phases := []phase{{f.name, s.begun, s.begun.Add(-calm / 2), end}}
+	phases := []phase{{f.name, f.aim[m.timing], s.begun, s.begun.Add(-calm / 2), end}}
 	if f.undone != "" {
 		phases[0].to = middle
-		phases = append(phases, phase{f.undone, middle, middle, end})
+		phases = append(phases, phase{f.undone, undoneAims[f.undone][m.timing], middle, middle, end})
 	}
 	return s.judge(seen, r, f, phases)
 }
@@ -272,8 +272,9 @@ func (m *matrix) hooks(f fault, since mono.Time) {
 // phase is a stretch of a trial with one fault.
 type phase struct {
 	row      string
-	at       mono.Time // of the fault
-	from, to mono.Time // what is judged
+	aim      time.Duration // 0: what is not judged need not be repeated either
+	at       mono.Time     // of the fault
+	from, to mono.Time     // what is judged
 }
 
 // judge notes the outages of all phases, of both families, or of none.
@@ -291,7 +292,7 @@ func (s *scene) judge(seen probed, r report, f fault, phases []phase) error {
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", ph.row, family, err)
 			}
-			if v.Repeat != "" {
+			if v.Repeat != "" && ph.aim > 0 {
 				return fmt.Errorf("%w: %s, %s: %s", errRepeat, ph.row, family, v.Repeat)
 			}
 			found[results.Key{Fault: ph.row, Timing: s.timing, Family: family}] = v
