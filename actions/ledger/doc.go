@@ -43,8 +43,9 @@ type Mirror interface {
 	Drop(id uint64) error
 }
 
-// Identity says whose list a file is. A list of another boot, member or data
-// directory is none.
+// Identity says whose list a file is. A list of another boot or member is none; one
+// of another data directory counts: what runs and is held on this machine does not
+// go with the disk that was wiped.
 type Identity struct {
 	Boot     string       `json:"boot"`
 	Member   fsm.MemberID `json:"member"`

@@ -59,7 +59,7 @@ func Open(path string, id Identity, log zerolog.Logger) (*List, []Entry, error) 
 		return nil, nil, err
 	case err != nil:
 		log.Error().Err(err).Msg("what an earlier process may have left is not known")
-	case c.Identity != id:
+	case c.Boot != id.Boot || c.Member != id.Member:
 		log.Warn().Str("boot", c.Boot).Str("member", string(c.Member)).Str("instance", c.Instance).Int("items", len(c.entries)).
 			Msg("the list is of another boot, node or data_dir: it says nothing of this one")
 		c = nil

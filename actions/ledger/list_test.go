@@ -244,7 +244,6 @@ func TestListOfAnotherIsNone(t *testing.T) {
 	for _, other := range []Identity{
 		{Boot: "boot-2", Member: "n1", Instance: "i1"},
 		{Boot: "boot-1", Member: "n2", Instance: "i1"},
-		{Boot: "boot-1", Member: "n1", Instance: "i2"},
 	} {
 		l := newList(t)
 		l.whole(t, actions.Acquire, hooks("a", 7), nil)
@@ -255,6 +254,16 @@ func TestListOfAnotherIsNone(t *testing.T) {
 		if !strings.Contains(l.log.String(), `"level":"warn"`) || !strings.Contains(l.log.String(), `"items":1`) {
 			t.Errorf("nobody is told: %s", l.log.String())
 		}
+	}
+}
+
+// A wiped data directory takes nothing off this machine.
+func TestListOutlivesTheDataDirectory(t *testing.T) {
+	l := newList(t)
+	l.whole(t, actions.Acquire, hooks("a", 7), nil)
+	l.open(t, Identity{Boot: "boot-1", Member: "n1", Instance: "i2"})
+	if words(l.left) != "a@7 by down up" || l.Token(hooks("a", 7).Key) != 7 {
+		t.Errorf("left is %v", l.left)
 	}
 }
 

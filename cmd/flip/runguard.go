@@ -114,7 +114,7 @@ func (d *daemon) tellLease(told *guardNews) {
 		told.leased, told.ended, told.until = true, now+left, 0
 		d.guard.Lease(d.beat.Epoch(), now+left)
 	case !told.leased: // none ever ran, or its end is settled
-	case !d.holdsMost():
+	case !d.lettingGo():
 		told.leased = false
 		d.guard.Released()
 	default:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/flip-ha/flip/actions"
@@ -20,6 +21,13 @@ func (d *daemon) listPath() string {
 
 // inherited is what a former process of this node has left on this machine.
 type inherited struct{ held, gone []fsm.Job }
+
+// has reports whether anything of a slot was left, as the list knows better than
+// any configuration.
+func (l *inherited) has(k fsm.Key) bool {
+	same := func(j fsm.Job) bool { return j.Key == k }
+	return slices.ContainsFunc(l.held, same) || slices.ContainsFunc(l.gone, same)
+}
 
 // openLedger takes over the list, and ends the hooks that a former process left at
 // work before anything else is done: an `alive` that ends after the `down` for the
@@ -49,10 +57,14 @@ func (d *daemon) openLedger(ctx context.Context) error {
 
 // holdsMost reports whether anything that is held at most once is listed.
 func (d *daemon) holdsMost() bool {
-	for _, e := range d.list.Entries() {
-		if e.Job.AtMostOne {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.list.Entries(), func(e ledger.Entry) bool { return e.Job.AtMostOne })
+}
+
+// lettingGo reports whether the release of anything held at most once is still to
+// be tried, or under way. One that has failed is tried again by this process; to
+// end that for it would mend nothing.
+func (d *daemon) lettingGo() bool {
+	return slices.ContainsFunc(d.list.Entries(), func(e ledger.Entry) bool {
+		return e.Job.AtMostOne && (e.Phase != ledger.Stopping || e.Run != "")
+	})
 }

@@ -196,7 +196,7 @@ func (d *daemon) sweepLeftovers() {
 	}
 	var left []fsm.Job
 	for _, job := range state.Rest(d.self.Name) {
-		if job.AtMostOne {
+		if job.AtMostOne && !d.left.has(job.Key) {
 			left = append(left, job)
 		}
 	}
