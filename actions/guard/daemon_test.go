@@ -97,6 +97,7 @@ func labDaemon() error {
 			return err
 		}
 		g.Seed(list.Attach(g))
+		g.Lease(o.Epoch, udp.Boottime()+o.Lease) // nothing is held before there is one
 		go func() { _ = g.Run(context.Background()) }()
 		g.Peers(guard.Peers{Cluster: "c", Heartbeat: beat, Addrs: o.Voters})
 	}

@@ -138,9 +138,6 @@ func (g *Guard) start() (*session, error) {
 func (g *Guard) introduce(s *session) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed {
-		return os.ErrClosed
-	}
 	hello := frame{kind: frameHello, hello: g.cfg.Hello}
 	hello.hello.Cluster, hello.hello.Heartbeat = g.peers.Cluster, g.peers.Heartbeat
 	all := []frame{hello, {kind: framePeers, peers: g.peers}}
@@ -153,6 +150,9 @@ func (g *Guard) introduce(s *session) error {
 		return err
 	}
 	s.lease = g.lease
+	if g.closed { // the one before has died of it, and has not acted
+		s.close()
+	}
 	g.current = s
 	g.status.PID, g.status.Err = s.pid(), ""
 	close(g.up)
@@ -238,6 +238,8 @@ func (g *Guard) Drop(id uint64) error {
 func (g *Guard) tell(f frame, must bool) error {
 	s, closed := g.current, g.closed
 	if s != nil {
+		// The lease under which it happens goes first: a guard that knows of none
+		// waits for none to end.
 		err := s.write(f)
 		if err == nil {
 			g.mu.Unlock()

@@ -44,7 +44,8 @@ type session struct {
 	exited chan struct{}
 	ended  error // how the child did, once exited
 
-	writing sync.Mutex // one frame at a time
+	closed  atomic.Bool // the pipe was ended on purpose: the child is to act, and is let be
+	writing sync.Mutex  // one frame at a time
 	mu      sync.Mutex
 	lease   leaseState // the newest …
 	untold  bool       // … which is to be told
@@ -154,8 +155,15 @@ func (s *session) pid() int { return s.child.Pid }
 // patience is how long the child may take to answer.
 func (s *session) patience() time.Duration { return max(leastAnswer, 2*s.cfg.Lease()) }
 
-// write puts frames into the pipe.
+// write puts frames into the pipe, behind what is new and not told yet: taken in
+// one turn with the writing, so that nothing older ever follows it.
 func (s *session) write(frames ...frame) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	frames = append(s.pending(), frames...)
+	if len(frames) == 0 {
+		return nil
+	}
 	var all []byte
 	for i := range frames {
 		b, err := encodeFrame(&frames[i])
@@ -164,8 +172,6 @@ func (s *session) write(frames ...frame) error {
 		}
 		all = append(all, b...)
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	if err := s.pipe.SetWriteDeadline(time.Now().Add(s.patience())); err != nil {
 		return fmt.Errorf("tell the guard: %w", err)
 	}
@@ -200,6 +206,9 @@ func (s *session) poke() {
 
 // fail says why the session is to end.
 func (s *session) fail(err error) {
+	if s.closed.Load() {
+		return
+	}
 	select {
 	case s.failed <- err:
 	default:
@@ -228,6 +237,7 @@ func (s *session) run(ctx context.Context) error {
 		}
 		heard := s.heard.Load()
 		switch {
+		case s.closed.Load():
 		case heard != last || heard >= s.told.Load():
 			last, since, again = heard, time.Now(), false
 			s.repeat()
@@ -256,15 +266,17 @@ func (s *session) pump(ctx context.Context) {
 			return
 		case <-s.wake:
 		}
-		if err := s.flush(); err != nil {
+		if err := s.write(); err != nil {
 			s.fail(err)
 			return
 		}
 	}
 }
 
-func (s *session) flush() error {
+// pending takes what is new and not told yet.
+func (s *session) pending() []frame {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	var frames []frame
 	if s.peers != nil {
 		frames = append(frames, frame{kind: framePeers, peers: *s.peers})
@@ -273,11 +285,7 @@ func (s *session) flush() error {
 		frames = append(frames, frame{kind: frameLease, lease: s.lease})
 	}
 	s.peers, s.untold = nil, false
-	s.mu.Unlock()
-	if len(frames) == 0 {
-		return nil
-	}
-	return s.write(frames...)
+	return frames
 }
 
 // listen reads how many frames the child has taken in.
@@ -309,7 +317,7 @@ func (s *session) kill() error {
 
 // leave tells a child that it is not needed any more and waits for its end.
 func (s *session) leave() error {
-	err := errors.Join(s.flush(), s.pipe.Close())
+	err := errors.Join(s.write(), s.pipe.Close())
 	if err != nil {
 		return errors.Join(fmt.Errorf("send the guard home: %w", err), s.child.Kill(), s.closeFiles())
 	}
@@ -324,7 +332,10 @@ func (s *session) leave() error {
 }
 
 // close ends the pipe and nothing else.
-func (s *session) close() { _ = s.pipe.Close() }
+func (s *session) close() {
+	s.closed.Store(true)
+	_ = s.pipe.Close()
+}
 
 func (s *session) closeFiles() error {
 	var errs []error
