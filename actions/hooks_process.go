@@ -61,6 +61,7 @@ func start(ctx context.Context, path string, argv, env []string, out *os.File) (
 	if err != nil {
 		return nil, err
 	}
+	ordinaryVictim(proc.Pid)
 	p := &process{pid: proc.Pid, proc: proc, exited: make(chan error, 1)}
 	go func() { p.exited <- waitExit(p.pid) }()
 	return p, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,4 +58,16 @@ func startOrdinary(permit func() error, path string, argv []string, attr *os.Pro
 // favoured reports whether a thread runs before ordinary ones.
 func favoured(a *unix.SchedAttr) bool {
 	return a.Policy == schedFIFO || a.Policy == schedRR || a.Policy == schedDeadline || a.Nice < 0
+}
+
+// ordinaryVictim makes a hook, and the services that it starts, what the kernel may
+// end for want of memory: flip and its guard ask to be spared, for themselves alone.
+// A hook's first instant passes before that; it has forked nothing by then.
+func ordinaryVictim(pid int) {
+	own, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil || !strings.HasPrefix(string(own), "-") {
+		return
+	}
+	// To be spared less takes no privilege; one that has ended needs nothing.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0o644)
 }

@@ -124,19 +124,15 @@ func (x *executor) hook(c *effect, id string) {
 		}
 		x.finish(c, err)
 	}}
-	r, piped := c.run, !p.pipeShut
+	r := c.run
 	if c.out.Fork > 0 {
 		p.machine.lock.take(r)
-		if piped {
-			p.forks++
-		}
+		p.forks++
 	}
 	p.machine.spawn(r, func() {
 		p.machine.lock.leave(r)
-		if piped {
-			p.forks--
-			p.pipeEnds()
-		}
+		p.forks--
+		p.lifeEnds()
 	})
 	if c.unwant {
 		r.tell()

@@ -21,12 +21,14 @@ type told struct {
 // Nothing is acquired from then on.
 func (p *Process) closePipe() {
 	p.pipeShut = true
-	p.pipeEnds()
+	if g := p.guard; g != nil {
+		g.do(func() { g.core.HungUp(g.m.Now()) })
+	}
 }
 
-// pipeEnds shows the guard the end of its pipe once nobody has it open.
-func (p *Process) pipeEnds() {
-	if g := p.guard; g != nil && p.forks == 0 && (p.pipeShut || p.gone) {
+// lifeEnds shows the guard the end of the life line once nobody has it open.
+func (p *Process) lifeEnds() {
+	if g := p.guard; g != nil && p.forks == 0 && p.gone {
 		g.do(func() { g.core.PipeClosed(g.m.Now()) })
 	}
 }

@@ -125,5 +125,5 @@ func (p *Process) reap() {
 			g.do(func() { g.core.Died(g.m.Now()) })
 		}
 	}
-	p.pipeEnds()
+	p.lifeEnds()
 }

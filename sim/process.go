@@ -46,7 +46,7 @@ type Process struct {
 	boot     int  // of its machine
 	gone     bool // dead, and its last thread has left the kernel
 	inKernel int  // calls that land whatever becomes of it
-	forks    int  // children between fork and exec, with the guard's pipe
+	forks    int  // children between fork and exec, which have the life line
 	pipeShut bool // by the daemon itself
 
 	guard     *Guard // nil: none

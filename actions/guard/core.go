@@ -53,7 +53,8 @@ type Core struct {
 	until    time.Duration // 0: the daemon has not said that it is releasing
 	left     bool
 
-	closed bool // the pipe has ended: nothing that inherited it is between fork and exec
+	hungUp bool // the pipe has ended
+	closed bool // the life line has ended: nothing that inherited it is between fork and exec
 	gone   bool // the daemon is dead, with all its threads
 	stuck  bool // no thread of it returns to user space
 
@@ -129,7 +130,12 @@ func (c *Core) Releasing(until time.Duration) { c.until = until }
 // Leave says that the daemon ends in order, and what it leaves it leaves on purpose.
 func (c *Core) Leave() { c.left = true }
 
-// PipeClosed says that nobody can write to the pipe any more.
+// HungUp says that the pipe has ended, be it that the daemon has closed it by hand:
+// it is to be ended, and that proves nothing of what it has forked.
+func (c *Core) HungUp(time.Duration) { c.hungUp = true }
+
+// PipeClosed says that nobody has the daemon's life line any more, which it holds
+// until its death and never closes: no child of it is between fork and exec.
 func (c *Core) PipeClosed(time.Duration) {
 	c.closed = true
 	c.settle()
@@ -189,7 +195,7 @@ func (c *Core) alarm(now time.Duration) (why string, next time.Duration) {
 	switch {
 	case c.gone:
 		return "the daemon is dead", 0
-	case c.closed:
+	case c.hungUp || c.closed:
 		return "the daemon has closed its pipe", 0
 	case c.ends == 0 || c.released || len(c.items) == 0:
 		return "", Never

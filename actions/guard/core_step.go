@@ -19,7 +19,7 @@ func (c *Core) Step(now time.Duration) (acts []Act, next time.Duration) {
 		return c.exit(nil)
 	}
 	if c.left && c.why == "" {
-		if c.gone || c.closed {
+		if c.gone || c.hungUp || c.closed {
 			return c.exit(nil)
 		}
 		return nil, Never

@@ -58,6 +58,10 @@ type Status struct {
 // daemon may hold. Its methods may be called from any goroutine, also before Run;
 // only Put and Drop wait.
 type Guard struct {
+	// life is lent to each child; hold is its other end, which this process has open
+	// until its death.
+	life, hold *os.File
+
 	cfg Config
 
 	mu      sync.Mutex
@@ -123,7 +127,15 @@ func (g *Guard) Run(ctx context.Context) error {
 
 // start starts a child and tells it all there is.
 func (g *Guard) start() (*session, error) {
-	s, err := newSession(&g.cfg)
+	// One for all guards: a child that is between fork and exec while a guard is
+	// replaced must be seen by the next one.
+	if g.life == nil {
+		var err error
+		if g.life, g.hold, err = os.Pipe(); err != nil {
+			return nil, fmt.Errorf("make the guard's life line: %w", err)
+		}
+	}
+	s, err := newSession(&g.cfg, g.life)
 	if err != nil {
 		return nil, err
 	}

@@ -41,18 +41,25 @@ func (s *server) resume() {
 	}
 }
 
-// mourn tells the core of the daemon's end, or that there is no more to wait for.
+// mourn tells the core of the end of the daemon and of all that it has forked, or
+// that there is no more to wait for.
 func (s *server) mourn() {
-	if s.dead || s.core == nil {
+	if s.core == nil {
 		return
 	}
-	fds := []unix.PollFd{{Fd: int32(s.daemon), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 0); err == nil && n > 0 {
+	if !s.childless && ended(fdLife) {
+		s.childless = true
+		s.core.PipeClosed(now())
+	}
+	if s.dead {
+		return
+	}
+	if ended(s.daemon) {
 		// Its last words may have come after the pipe was read.
 		if err := s.drain(); err != nil {
 			s.log.Error().Err(err).Msg("the daemon's last words cannot be read")
 			s.eof = true
-			s.core.PipeClosed(now())
+			s.core.HungUp(now())
 		}
 		s.dead = true
 		s.core.Died(now())
@@ -64,6 +71,13 @@ func (s *server) mourn() {
 			s.core.Stuck(t)
 		}
 	}
+}
+
+// ended reports whether a pidfd, or a pipe that nobody writes to, has ended.
+func ended(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
 }
 
 // do carries out one act.
@@ -233,7 +247,7 @@ func addrsOf(job *fsm.Job) []netip.Addr {
 // can bring back leaves the gate too, which would cut this host off from the new
 // holder, and then the list.
 func (s *server) strike() {
-	if len(s.strikes) == 0 || !s.eof || !s.dead {
+	if len(s.strikes) == 0 || !s.childless || !s.dead {
 		return
 	}
 	s.resume()

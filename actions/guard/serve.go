@@ -89,7 +89,9 @@ type server struct {
 	buf                []byte
 	taken              uint64 // frames
 	greeted, listed    bool
-	eof, dead          bool
+	eof                bool // of the pipe
+	childless          bool // and so is the life line
+	dead               bool
 	acting             bool
 	looked             time.Duration // at the daemon's threads
 	list               List
@@ -120,7 +122,7 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 // open takes over what the daemon has handed down, of which a hook may inherit
 // nothing.
 func (s *server) open() error {
-	for fd := fdPipe; fd <= fdSocket; fd++ {
+	for fd := fdPipe; fd <= fdLife; fd++ {
 		unix.CloseOnExec(fd)
 	}
 	for _, fd := range []int{s.pipe, s.echo} {
@@ -218,6 +220,9 @@ func (s *server) await() error {
 	if !s.dead {
 		fds = append(fds, unix.PollFd{Fd: int32(s.daemon), Events: unix.POLLIN})
 	}
+	if !s.childless {
+		fds = append(fds, unix.PollFd{Fd: fdLife, Events: unix.POLLIN})
+	}
 	wait := -1
 	if s.acting && !s.dead {
 		wait = threadsEvery
@@ -271,7 +276,7 @@ func (s *server) drain() error {
 		_, _ = unix.Write(s.echo, b[:]) // a daemon that does not read is no reason to wait
 	}
 	if s.eof && s.core != nil {
-		s.core.PipeClosed(now())
+		s.core.HungUp(now())
 	}
 	return nil
 }

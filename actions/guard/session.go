@@ -29,6 +29,7 @@ const (
 	fdLock
 	fdGate
 	fdSocket
+	fdLife // never written to: it ends with the daemon and all that it has forked
 )
 
 // session is one child.
@@ -53,7 +54,7 @@ type session struct {
 }
 
 // newSession starts a child.
-func newSession(cfg *Config) (_ *session, err error) {
+func newSession(cfg *Config, life *os.File) (_ *session, err error) {
 	s := &session{cfg: cfg, wake: make(chan struct{}, 1), failed: make(chan error, 1), exited: make(chan struct{})}
 	var lent [3]*os.File // the child's ends
 	defer func() {
@@ -78,7 +79,7 @@ func newSession(cfg *Config) (_ *session, err error) {
 		return nil, fmt.Errorf("open a pidfd of this process (kernel 5.3): %w", err)
 	}
 	lent[2] = os.NewFile(uintptr(self), "pidfd")
-	files := []*os.File{nil, nil, cfg.Stderr, lent[0], lent[1], lent[2], cfg.Lock, cfg.Gate, cfg.Socket}
+	files := []*os.File{nil, nil, cfg.Stderr, lent[0], lent[1], lent[2], cfg.Lock, cfg.Gate, cfg.Socket, life}
 	if s.child, err = spawn(cfg.Command, files); err != nil {
 		return nil, err
 	}

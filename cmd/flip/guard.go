@@ -77,15 +77,23 @@ func duties(h guard.Hello, f guard.Files, log zerolog.Logger) (guard.Duties, err
 		}
 		return 0
 	}})
+	// A part that fails leaves the others their work.
 	if f.Gate != nil {
-		if d.Gate, err = gate.Inherit(f.Gate, h.Gate); err != nil {
-			return d, err
+		if h, err := gate.Inherit(f.Gate, h.Gate); err != nil {
+			log.Error().Err(err).Msg("this guard cannot shut the gate: it shuts by itself when the lease ends")
+		} else {
+			d.Gate = h
 		}
 	}
 	if f.Socket != nil {
-		d.Farewell, err = udp.NewFarewell(udp.FarewellConfig{
+		bye, err := udp.NewFarewell(udp.FarewellConfig{
 			Member: h.Member, Host: h.Host, Process: h.Process, Key: h.Key, Nonce: newNonce(), Log: log,
 		}, f.Socket)
+		if err != nil {
+			log.Error().Err(err).Msg("this guard cannot say goodbye: the others will notice by the silence")
+		} else {
+			d.Farewell = bye
+		}
 	}
-	return d, err
+	return d, nil
 }
