@@ -16,6 +16,10 @@ import (
 // would not make good.
 const DeathWait = 100 * time.Millisecond
 
+// goodbyeFor is how long a goodbye is repeated that nobody has to wait for: by then
+// the others have found the silence.
+const goodbyeFor = time.Minute
+
 // leastHeartbeat keeps what is repeated each interval from becoming a flood.
 const leastHeartbeat = 5 * time.Millisecond
 

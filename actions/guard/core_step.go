@@ -42,7 +42,7 @@ func (c *Core) Step(now time.Duration) (acts []Act, next time.Duration) {
 		acts = c.release(acts, now)
 		acts = c.farewell(acts, now)
 		acts = c.hand(acts, now)
-		if c.finished() {
+		if c.finished(now) {
 			return c.exit(acts)
 		}
 	}
@@ -160,8 +160,9 @@ func (c *Core) hand(acts []Act, now time.Duration) []Act {
 	return append(acts, Act{Kind: Unlock})
 }
 
-// finished: nothing is held and everybody knows.
-func (c *Core) finished() bool {
+// finished: nothing is held and everybody knows, or need not: what the kernel gates
+// goes with the silence too.
+func (c *Core) finished(now time.Duration) bool {
 	if !c.sure() || !c.lock.open || c.lock.asking || len(c.Kept()) > 0 {
 		return false
 	}
@@ -170,7 +171,8 @@ func (c *Core) finished() bool {
 			return false
 		}
 	}
-	return c.epoch == 0 || c.bye.acked && len(c.bye.kept) == 0
+	waitedFor := slices.ContainsFunc(c.sorted(), func(it *item) bool { return !it.entry.Job.Gated })
+	return c.epoch == 0 || c.bye.acked && len(c.bye.kept) == 0 || !waitedFor && now >= c.began+goodbyeFor
 }
 
 // wake is when something falls due by itself.

@@ -244,6 +244,38 @@ func TestNewDaemonEndsTheGuard(t *testing.T) {
 }
 
 // What the daemon still did before the signal hit it is undone too.
+// A goodbye that only says sooner what the silence says too ends some time.
+func TestGoodbyeToNobody(t *testing.T) {
+	for _, hook := range []bool{false, true} {
+		c := NewCore(CoreConfig{Heartbeat: 50 * time.Millisecond})
+		c.Lease(3, time.Second)
+		job := fsm.Job{Key: fsm.Key{System: "s", Item: "i"}, AtMostOne: true, Gated: true, Action: fsm.ActionIP, Addrs: []string{"192.0.2.1/32"}}
+		if hook {
+			job.Gated, job.Action, job.Addrs, job.Down = false, fsm.ActionHooks, nil, "down"
+		}
+		c.Put(ledger.Entry{ID: 1, Phase: ledger.Up, Job: job})
+		c.Died(0)
+		c.PipeClosed(0)
+		over, said := false, 0
+		for now := time.Duration(0); now < 2*goodbyeFor && !over; {
+			acts, next := c.Step(now)
+			for _, a := range acts {
+				over = over || a.Kind == Exit
+				if a.Kind == Goodbye {
+					said++
+				}
+				c.Done(now, a, nil)
+			}
+			if len(acts) == 0 {
+				now = max(next, now+1)
+			}
+		}
+		if over == hook || said < 100 {
+			t.Errorf("hook %v: over %v after %d goodbyes", hook, over, said)
+		}
+	}
+}
+
 func TestLastWords(t *testing.T) {
 	s := &script{t: t, out: map[Kind]Act{}, c: watching(hook(1, "x", ""))}
 	s.c.Lease(5, 1000*ms)
