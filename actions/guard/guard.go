@@ -40,6 +40,7 @@ type Config struct {
 	Lock    *os.File // of the data directory
 	Gate    *os.File // the socket that owns the tables
 	Socket  *os.File // of heartbeats
+	Hold    *Hold
 	Hello   Hello
 	Lease   func() time.Duration // the length of a lease as agreed now
 	Log     zerolog.Logger

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(rolesRole) {
 	case "guard":
 		err = serve(context.Background())
+	case "sockets":
+		err = holdSockets()
 	case "daemon":
 		err = labDaemon()
 	default:

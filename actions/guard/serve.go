@@ -122,7 +122,7 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 // open takes over what the daemon has handed down, of which a hook may inherit
 // nothing.
 func (s *server) open() error {
-	for fd := fdPipe; fd <= fdLife; fd++ {
+	for fd := fdPipe; fd <= fdHold; fd++ {
 		unix.CloseOnExec(fd)
 	}
 	for _, fd := range []int{s.pipe, s.echo} {

@@ -30,6 +30,7 @@ const (
 	fdGate
 	fdSocket
 	fdLife // never written to: it ends with the daemon and all that it has forked
+	fdHold // never read: see Hold
 )
 
 // session is one child.
@@ -79,7 +80,10 @@ func newSession(cfg *Config, life *os.File) (_ *session, err error) {
 		return nil, fmt.Errorf("open a pidfd of this process (kernel 5.3): %w", err)
 	}
 	lent[2] = os.NewFile(uintptr(self), "pidfd")
-	files := []*os.File{nil, nil, cfg.Stderr, lent[0], lent[1], lent[2], cfg.Lock, cfg.Gate, cfg.Socket, life}
+	files := []*os.File{nil, nil, cfg.Stderr, lent[0], lent[1], lent[2], cfg.Lock, cfg.Gate, cfg.Socket, life, nil}
+	if cfg.Hold != nil {
+		files[len(files)-1] = cfg.Hold.out
+	}
 	if s.child, err = spawn(cfg.Command, files); err != nil {
 		return nil, err
 	}

@@ -76,6 +76,7 @@ func (w *Wire) receiver(l Link, protocol uint16) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.tell(s)
 	r := &receiver{socket: s, key: key}
 	w.running[r] = true
 	w.log.Debug().Str("socket", s.file.Name()).Str("interface", l.Name).Int("index", l.Index).Msg("socket opened")

@@ -48,6 +48,8 @@ type Stats struct {
 type Wire struct {
 	log   zerolog.Logger
 	space namespace
+	// opened is told of each socket: see Opened.
+	opened func(fd int)
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
@@ -63,10 +65,14 @@ type Wire struct {
 // socket yet.
 func New(log zerolog.Logger) *Wire {
 	return &Wire{
-		log: log, space: currentNamespace(),
+		log: log, space: currentNamespace(), opened: func(int) {},
 		idle: map[receiverKey][]*receiver{}, running: map[*receiver]bool{},
 	}
 }
+
+// Opened has f told of the descriptor of each AF_PACKET socket when it has been
+// opened, and while it is open. It is for before the first use.
+func (w *Wire) Opened(f func(fd int)) { w.opened = f }
 
 // Close closes all sockets. What is still being sent or asked ends with
 // ErrClosed, as does every later call. It waits for a permit that is being asked:
@@ -140,10 +146,14 @@ func (w *Wire) sender(where **socket, open func(namespace) (*socket, error)) (*s
 			return nil, err
 		}
 		*where = s
+		w.tell(s)
 		w.log.Debug().Str("socket", s.file.Name()).Msg("socket opened")
 	}
 	return *where, nil
 }
+
+// tell tells of a socket that has been opened.
+func (w *Wire) tell(s *socket) { _ = s.raw.Control(func(fd uintptr) { w.opened(int(fd)) }) }
 
 func (w *Wire) packetSocket() (*socket, error) { return w.sender(&w.packet, openPacket) }
 

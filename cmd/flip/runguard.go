@@ -38,7 +38,7 @@ func (d *daemon) openGuard(keys *secure.Keys, conn net.PacketConn, process fsm.N
 	d.guard = guard.New(guard.Config{
 		// The very program that runs, whatever an upgrade has put in its place.
 		Command: []string{"/proc/self/exe", guardCommandName},
-		Lock:    d.store.Lock(), Gate: gate, Socket: socket, Hello: hello,
+		Lock:    d.store.Lock(), Gate: gate, Socket: socket, Hold: d.hold, Hello: hello,
 		Lease: func() time.Duration { return d.spec().Timing.Lease }, Log: d.log,
 	})
 	d.guard.Seed(d.list.Attach(d.guard))

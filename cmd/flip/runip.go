@@ -88,6 +88,7 @@ func (d *daemon) openGround() error {
 		return fmt.Errorf("make ready to plumb addresses: %w", err)
 	}
 	g := &ground{net: links, wire: wire.New(d.log), hood: d.newNeighbourhood()}
+	g.wire.Opened(d.hold.Add)
 	d.undo = append(d.undo, g.net.Close, g.wire.Close)
 	d.ground = g
 	if !any {

@@ -42,6 +42,7 @@ type daemon struct {
 	left    inherited
 	ground  *ground      // nil: this node plumbs no addresses
 	guard   *guard.Guard // nil: a test took it away
+	hold    *guard.Hold
 	beat    *heartbeat
 	news    struct{ feed, name, stop, guard <-chan struct{} } // of beat, a reader each
 	node    *raftnode.Node
@@ -103,6 +104,10 @@ func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (
 	if err := d.openLedger(ctx); err != nil {
 		return nil, err
 	}
+	if d.hold, err = guard.NewHold(); err != nil {
+		return nil, err
+	}
+	d.undo = append(d.undo, d.hold.Close)
 	if err := d.openGround(); err != nil {
 		return nil, err
 	}
