@@ -107,13 +107,14 @@ func (w *World) Reboot(m *Machine) {
 	w.Count.add(Reboots)
 	w.tracef("%s reboots", m.Name)
 	m.off()
-	m.boots++
 	rate := m.clock.rate
 	m.clock = clock{since: w.now, start: w.between(time.Second, 10*time.Second), rate: rate}
 }
 
-// off is what a machine that loses its power forgets, /run included.
+// off is what a machine that loses its power forgets, /run included, and what stood
+// in its kernel, which belongs to a boot that is over.
 func (m *Machine) off() {
+	m.boots++
 	clear(m.holds)
 	for _, r := range m.runs {
 		r.over = true
