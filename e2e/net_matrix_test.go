@@ -139,7 +139,7 @@ func (m *matrix) run(faults []fault) {
 					m.done = m.done[:len(m.done)-1]
 				}
 			}()
-			for i := range trials(t) {
+			for i := 0; i < trials(t) || i < secondThoughts && m.beyond(f); i++ {
 				m.repeated(func() error { return m.play(f, i) })
 			}
 		})
@@ -319,45 +319,6 @@ func when(v probe.Verdict, began mono.Time) string {
 }
 
 var families = []string{"ipv4", "ipv6"}
-
-// record makes rows of what was seen and judges them.
-func (m *matrix) record() {
-	m.t.Helper()
-	var rows []results.Result
-	var want []results.Key
-	taken := map[results.Key]bool{}
-	add := func(row string, a aim, more func(*results.Result)) {
-		for _, family := range families {
-			key := results.Key{Fault: row, Timing: m.timing, Family: family}
-			if taken[key] {
-				continue
-			}
-			taken[key] = true
-			want = append(want, key)
-			if d := m.seen[key]; len(d) > 0 {
-				r := results.Of(key, d, a[m.timing])
-				more(&r)
-				rows = append(rows, r)
-			}
-		}
-	}
-	for _, f := range m.done {
-		add(f.name, f.aim, func(r *results.Result) {
-			r.Overlap, r.Twice = milliseconds(m.two[r.Key()]), milliseconds(m.twice[f.name])
-		})
-	}
-	for _, f := range m.done {
-		if f.undone != "" {
-			add(f.undone, undoneAims[f.undone], func(*results.Result) {})
-		}
-	}
-	record(m.t, rows, want)
-}
-
-func milliseconds(d time.Duration) *float64 {
-	ms := float64(d) / float64(time.Millisecond)
-	return &ms
-}
 
 // marks are the hooks' markers and their monitor.
 type marks struct {
