@@ -116,7 +116,7 @@ type mode uint8
 const (
 	serving  mode = iota
 	stopMost      // at-most-one items are let go of, nothing is started
-	stopAll       // so is everything else
+	stopAll       // so is everything else, but for what is under maintenance
 )
 
 // NewCore makes a Core that knows nothing yet of its machine.

@@ -26,7 +26,7 @@ func (c *Core) allowed(s *slot, lease bool) (bool, string) {
 	switch {
 	case j == nil:
 		return false, "no longer assigned here"
-	case c.mode == stopAll || c.mode == stopMost && j.AtMostOne:
+	case c.mode != serving && j.AtMostOne, c.mode == stopAll && !j.Maintained:
 		return false, "this member stops"
 	case s.unfit != "":
 		return false, s.unfit

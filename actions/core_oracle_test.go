@@ -127,7 +127,7 @@ func (o *oracle) wanted(k fsm.Key) *fsm.Job {
 func (o *oracle) mayHold(j *fsm.Job) bool { return o.mayHoldUnder(j, o.lease) }
 
 func (o *oracle) mayHoldUnder(j *fsm.Job, lease bool) bool {
-	if j == nil || o.mode == stopAll || o.mode == stopMost && j.AtMostOne || o.known[j.Key] != "" {
+	if j == nil || o.mode != serving && j.AtMostOne || o.mode == stopAll && !j.Maintained || o.known[j.Key] != "" {
 		return false
 	}
 	return !j.AtMostOne || lease && !j.Barred && o.trusted() && !slices.ContainsFunc(j.Blocked, func(b fsm.Blocker) bool {

@@ -146,11 +146,17 @@ func (c *Core) mayBeUp(s *slot, atMostOne bool) bool {
 	return s.state != held && s.want != nil && (s.want.AtMostOne || !atMostOne) && c.inherited(s)
 }
 
+// staysUp says whether a slot is held on beyond the end of this process: an
+// at-least-one item under maintenance, which the next process finds in the list.
+func (s *slot) staysUp() bool {
+	return s.state == held && !s.job.AtMostOne && s.want != nil && s.want.Maintained
+}
+
 // left names what may still be up of all that Stop lets go of.
 func (c *Core) left(all bool) []string {
 	var names []string
 	for _, s := range c.order {
-		if c.mayBeUp(s, !all) {
+		if c.mayBeUp(s, !all) && !s.staysUp() {
 			name := string(s.key.System) + "/" + string(s.key.Item)
 			if s.err != "" {
 				name += " (" + s.err + ")"
