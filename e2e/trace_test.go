@@ -44,20 +44,22 @@ func (c *cluster) trace() []line {
 	return out
 }
 
-// table is who holds what by the trace: a process's lines count until its death.
+// table is who holds what by the trace. What a hook has done outlives the daemon that
+// started it, and the next one on that machine goes on holding it without a hook; it
+// does not count while no daemon runs there.
 func (c *cluster) table() string {
-	alive := map[int]bool{}
-	for _, p := range c.procs {
+	runs := map[string]bool{}
+	for id, p := range c.procs {
 		select {
 		case <-p.done:
 		default:
-			alive[c.pidOf(p)] = true
+			runs[id] = true
 		}
 	}
 	held := map[string][]string{}
 	for _, l := range c.trace() {
 		have := slices.DeleteFunc(held[l.member], func(item string) bool { return item == l.item })
-		if l.verb == "up" && alive[l.pid] {
+		if l.verb == "up" && runs[l.member] {
 			have = append(have, l.item)
 		}
 		slices.Sort(have)
@@ -69,9 +71,6 @@ func (c *cluster) table() string {
 	}
 	return strings.Join(cells, " | ")
 }
-
-// pidOf is the daemon's own pid: a wrapper such as `ip netns exec` execs it.
-func (c *cluster) pidOf(p *proc) int { return p.cmd.Process.Pid }
 
 // assigned is who owns what by the API of id, acquired slots only.
 func (c *cluster) assigned(id string) (string, error) {
