@@ -40,7 +40,7 @@ a ` + "`fence`" + ` there is no default: an address is bet upon only where ` + "
 
 // manualHookBet writes what a bet on a hook's effect needs.
 func manualHookBet(b *strings.Builder) {
-	dead, kill, busy := short(fsm.WaitForDead), short(fsm.TermToKill), short(fsm.SchedulingDelay)
+	patience, dead, kill, busy := short(fsm.GuardPatience(0)), short(fsm.WaitForDead), short(fsm.TermToKill), short(fsm.SchedulingDelay)
 	fmt.Fprintf(b, `
 ### A bet on time: hooks
 
@@ -48,15 +48,15 @@ What a hook has done only a hook undoes. When a member loses its lease, the daem
 does. Without `+"`takeover_after`"+` nobody relies on that. With it the new owner runs `+"`alive`"+` when that time has passed since it learnt that the
 member was called down, whatever it has heard of it. This is safe from
 
-    1.1 x (heartbeat + %s + 2 x (%s + stop_timeout) + %s)
+    1.1 x (P + %s + 2 x (%s + stop_timeout) + %s)
 
-on. A daemon that has lost its lease lets go by itself: it ends `+"`alive`"+` (TERM, %s later KILL), and `+"`down`"+` takes up to `+"`stop_timeout`"+`. Should it hang
-or die just before that is done, its guard begins a heartbeat later, waits %s for the end of the daemon, and does the same again; a busy machine
+on, where P is the interval of heartbeats, and at least %s. A daemon that has lost its lease lets go by itself: it ends `+"`alive`"+` (TERM, %s later KILL), and `+"`down`"+` takes up to `+"`stop_timeout`"+`. Should it hang
+or die just before that is done, its guard begins P later, waits %s for the end of the daemon, and does the same again; a busy machine
 does it up to %s late, and clocks may differ by 10 %%.
 
 | timing | stop_timeout | smallest safe `+"`takeover_after`"+` |
 |---|---|---|
-`, dead, kill, busy, kill, dead, busy)
+`, dead, kill, busy, patience, kill, dead, busy)
 	for _, word := range presets {
 		t, _ := Preset(word)
 		for _, stop := range []time.Duration{time.Second, 10 * time.Second, defaultTimeout} {

@@ -69,7 +69,7 @@ func (p *parser) safeIP(d time.Duration, f field, lease time.Duration) time.Dura
 // hookWords is what a lost holder of a hook's item may take to let go of it.
 func hookWords(s fsm.System, t fsm.Timing) string {
 	return fmt.Sprintf("a daemon without its lease may let go by itself for %s and die before it is done; then its guard waits %s for its end and "+
-		"%s for the end of its hooks, `down` may take %s (stop_timeout), and a busy machine adds %s", short(t.Heartbeat+fsm.GuardDelay(s)),
+		"%s for the end of its hooks, `down` may take %s (stop_timeout), and a busy machine adds %s", short(fsm.GuardPatience(t.Heartbeat)+fsm.GuardDelay(s)),
 		short(fsm.WaitForDead), short(fsm.TermToKill), short(s.StopTimeout), short(fsm.SchedulingDelay))
 }
 

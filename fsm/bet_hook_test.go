@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// 1.1 x (heartbeat + 100 ms + 2 x (2 s + stop_timeout) + 1 s).
+// 1.1 x (heartbeat, but at least 50 ms, + 100 ms + 2 x (2 s + stop_timeout) + 1 s).
 func TestSafeHookTakeover(t *testing.T) {
 	for _, tc := range []struct{ heartbeat, stop, safe time.Duration }{
 		{50 * time.Millisecond, 5 * time.Second, 16665 * time.Millisecond},
-		{10 * time.Millisecond, 0, 5621 * time.Millisecond},
+		{10 * time.Millisecond, 0, 5665 * time.Millisecond},
 		{500 * time.Millisecond, time.Minute, 138160 * time.Millisecond},
 	} {
 		if safe := SafeHookTakeover(Timing{Heartbeat: tc.heartbeat}, System{StopTimeout: tc.stop}); safe != tc.safe {

@@ -18,9 +18,11 @@ func SafeTakeover(ttl time.Duration) time.Duration {
 // What happens on a member between the end of its lease and the end of a hook's
 // effect, if the guard lives and `down` succeeds (L9). At worst the daemon lets go by
 // itself, for as long as `down` may take, and hangs or dies at the end of that: then
-// the guard begins from the start (ACTIONS.md 5). It begins a heartbeat after the
-// lease's end if the daemon has said nothing.
+// the guard begins from the start (ACTIONS.md 5).
 const (
+	// leastPatience is more than the 39 ms that a daemon's thread came late beside
+	// eight busy processes.
+	leastPatience = 50 * time.Millisecond
 	// WaitForDead is how long the guard waits for the threads of a daemon that it
 	// has killed (ACTIONS.md 5).
 	WaitForDead = 100 * time.Millisecond
@@ -38,9 +40,15 @@ const (
 // `down` succeeds within stop_timeout. What it is the sum of, in its order: until
 // the guard begins (LEASES.md: guard delay), TERM to KILL, stop_timeout, scheduling.
 func SafeHookTakeover(timing Timing, sys System) time.Duration {
-	delay := timing.Heartbeat + GuardDelay(sys) + WaitForDead
+	delay := GuardPatience(timing.Heartbeat) + GuardDelay(sys) + WaitForDead
 	return lengthened(delay + TermToKill + sys.StopTimeout + SchedulingDelay)
 }
+
+// GuardPatience is how long after the lease's end the guard waits for the daemon to
+// say that it lets go: a heartbeat's interval, but never so short that a daemon is
+// ended which has only waited for a processor. Addresses do not wait for it: the
+// gate has shut when the lease ended.
+func GuardPatience(heartbeat time.Duration) time.Duration { return max(heartbeat, leastPatience) }
 
 // GuardDelay is how long after the guard could have begun a daemon may let go of a
 // system's items by itself: it ends what runs for an item, then `down` runs.

@@ -204,7 +204,7 @@ func (c *Core) alarm(now time.Duration) (why string, next time.Duration) {
 	case c.ends == 0 || c.released || len(c.items) == 0:
 		return "", Never
 	}
-	next = c.ends + c.cfg.Heartbeat
+	next = c.ends + fsm.GuardPatience(c.cfg.Heartbeat)
 	why = "the daemon's lease has ended and it does not let go"
 	if c.until > 0 {
 		next = max(next, min(c.until, c.latest()))
@@ -222,7 +222,7 @@ func (c *Core) latest() time.Duration {
 	for _, it := range c.items {
 		jobs = append(jobs, &it.entry.Job)
 	}
-	return c.ends + c.cfg.Heartbeat + ReleaseTime(jobs, c.cfg.Grace)
+	return c.ends + fsm.GuardPatience(c.cfg.Heartbeat) + ReleaseTime(jobs, c.cfg.Grace)
 }
 
 // ReleaseTime is how long letting go of these at-most-one jobs may take, side by

@@ -65,6 +65,8 @@ func TestAlarm(t *testing.T) {
 		{"no lease yet", func(*Core) {}, Never},
 		{"an epoch without a lease", func(c *Core) { c.Lease(5, 0) }, Never},
 		{"a lease", func(c *Core) { c.Lease(5, 1000*ms) }, 1050 * ms},
+		{"a lease of short heartbeats", func(c *Core) { c.SetHeartbeat(10 * ms); c.Lease(5, 1000*ms) }, 1050 * ms},
+		{"a lease of long heartbeats", func(c *Core) { c.SetHeartbeat(500 * ms); c.Lease(5, 1000*ms) }, 1500 * ms},
 		{"renewed", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(5, 1200*ms) }, 1250 * ms},
 		{"shorter now", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(5, 800*ms) }, 850 * ms},
 		{"of an older epoch", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(4, 9000*ms) }, 1050 * ms},

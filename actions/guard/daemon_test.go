@@ -212,7 +212,10 @@ func (d *lab) obey() error {
 		case "close":
 			d.guard.Close()
 		case "leave":
-			d.guard.Leave()
+			if err := d.guard.Leave(); err != nil {
+				fmt.Println("leave:", err)
+				continue
+			}
 		case "lapse": // a healthy daemon that has lost its lease
 			d.quiet = true
 			d.guard.Releasing(udp.Boottime() + time.Hour)

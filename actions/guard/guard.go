@@ -305,8 +305,18 @@ func (g *Guard) Released() { g.change(func(l *leaseState) { l.released = true })
 // then at the latest (CLOCK_BOOTTIME).
 func (g *Guard) Releasing(until time.Duration) { g.change(func(l *leaseState) { l.until = until }) }
 
-// Leave says that the daemon ends in order: what it leaves it leaves on purpose.
-func (g *Guard) Leave() { g.change(func(l *leaseState) { l.left = true }) }
+// Leave says that the daemon ends in order: what it leaves it leaves on purpose. It
+// is in the pipe when Leave returns, for the daemon may end right then.
+func (g *Guard) Leave() error {
+	g.change(func(l *leaseState) { l.left = true })
+	g.mu.Lock()
+	s := g.current
+	g.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.write()
+}
 
 // change tells the guard what is new, soon and without waiting for it.
 func (g *Guard) change(set func(*leaseState)) {

@@ -167,6 +167,8 @@ func (d *daemon) dismissGuard() {
 	case d.holdsMost():
 		d.log.Error().Msg("leaving to the guard what could not be released")
 	default:
-		d.guard.Leave()
+		if err := d.guard.Leave(); err != nil {
+			d.log.Warn().Err(err).Msg("the guard does not know that this process ends in order")
+		}
 	}
 }

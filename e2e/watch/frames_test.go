@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/bpf"
 )
 
 var (
@@ -51,6 +53,10 @@ func TestQuestions(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	toMe, toAll := "02f11b0000fe", "ffffffffffff"
+	filter, err := bpf.NewVM(wanted(me.mac))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name, frame string
 		want        sign
@@ -79,10 +85,30 @@ func TestParse(t *testing.T) {
 			if got != tc.want || ok != (tc.want != sign{}) {
 				t.Errorf("%+v, %v; want %+v", got, ok, tc.want)
 			}
+			if n, err := filter.Run(frame); err != nil || ok && n < len(frame) {
+				t.Errorf("the filter lets %d bytes of %d pass: %v", n, len(frame), err)
+			}
 			for n := range frame {
 				parse(frame[:n], me.mac) // must not panic
 			}
 		})
+	}
+}
+
+// What the hosts send each other and the prober never wakes the watcher.
+func TestFilterDrops(t *testing.T) {
+	filter, err := bpf.NewVM(wanted(me.mac))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := net.HardwareAddr{2, 0xf1, 0x1b, 0, 0, 12}
+	for name, frame := range map[string][]byte{
+		"udp4": udpQuestion(me, other, vip, 7007, []byte{1}),
+		"udp6": udpQuestion(me, other, vip6, 7007, []byte{1}),
+	} {
+		if n, err := filter.Run(frame); n != 0 || err != nil {
+			t.Errorf("%s: %d bytes pass: %v", name, n, err)
+		}
 	}
 }
 

@@ -108,6 +108,9 @@ func (w *watcher) open(c Port) (*port, error) {
 	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
 		return nil, fmt.Errorf("listen to %s: %w", c.Name, err)
 	}
+	if err := attach(p.fd, w.src.mac); err != nil {
+		return nil, fmt.Errorf("filter of %s: %w", c.Name, err)
+	}
 	if err := unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: htons(every), Ifindex: link.Index}); err != nil {
 		return nil, fmt.Errorf("bind to %s: %w", c.Name, err)
 	}
