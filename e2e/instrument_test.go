@@ -97,6 +97,10 @@ func (in *instrument) end() {
 	}
 }
 
+// controlEvery is how many milliseconds pass from one probe of a control to the
+// next.
+const controlEvery = 5
+
 // prober asks addresses from the client, and each host's own as controls.
 type prober struct {
 	*instrument
@@ -106,14 +110,14 @@ type prober struct {
 func (n *network) probe(addrs ...netip.Addr) *prober {
 	n.t.Helper()
 	var cfg probe.Config
-	add := func(name string, addr netip.Addr) {
-		cfg.Targets = append(cfg.Targets, probe.Target{Name: name, Addr: netip.AddrPortFrom(addr, lab.EchoPort)})
+	add := func(name string, addr netip.Addr, every int) {
+		cfg.Targets = append(cfg.Targets, probe.Target{Name: name, Addr: netip.AddrPortFrom(addr, lab.EchoPort), Every: every})
 	}
 	for _, a := range addrs {
-		add(a.String(), a)
+		add(a.String(), a, 1)
 	}
 	for _, h := range n.Hosts {
-		add(h.Name, h.Addr4)
+		add(h.Name, h.Addr4, controlEvery)
 	}
 	return &prober{startInstrument(n.t, n.Client.Space, roleProbe, cfg), n.Hosts}
 }

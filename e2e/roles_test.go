@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flip-ha/flip/e2e/gauge"
 	"github.com/flip-ha/flip/e2e/lab"
 	"github.com/flip-ha/flip/e2e/mark"
 	"github.com/flip-ha/flip/e2e/mono"
@@ -31,6 +32,7 @@ const (
 	roleWatch = "watch"
 	roleNoNFT = "no-nf_tables" // runs its arguments under a kernel without nf_tables
 	roleMarks = "marks"        // the monitor of markers
+	roleGauge = "gauge"        // of how still the machine stands
 	roleSpin  = "spin"         // keeps a core busy
 	roleEat   = "eat"          // takes memory, in the cgroup roleName, until it is killed
 	roleIce   = "freeze"       // stalls a disk for a time
@@ -67,6 +69,13 @@ func inRole() bool {
 			err = err2
 		} else {
 			err = mark.Monitor(cfg, orders, os.Stdout)
+		}
+	case roleGauge:
+		var cfg gauge.Config
+		if orders, err2 := told(&cfg); err2 != nil {
+			err = err2
+		} else {
+			err = gauge.Run(cfg, orders, os.Stdout)
 		}
 	case roleSpin:
 		for ended := false; !ended; { // by its parent's end

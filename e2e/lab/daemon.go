@@ -14,14 +14,11 @@ import (
 	"github.com/flip-ha/flip/client"
 )
 
-// daemonPriority is what the unit file gives flip. It gets it here once it is
-// up: hosts share the cores of one machine, and while one derives its keys, the
-// others would be kept from theirs for 100 ms at a time. Until then it comes
-// before what else the machine does, and after those that are up.
-const (
-	daemonPriority   = 10
-	startingPriority = 1
-)
+// DaemonPriority is what the unit file gives flip, in real time. It gets it here once
+// it is up: hosts share the cores and the disk of one machine, and while one derives
+// its keys, the others would be kept from theirs for 100 ms at a time, and the
+// kernel's own threads from the disk for half a second.
+const DaemonPriority = 10
 
 // Daemon is one run of `flip run` in a host.
 type Daemon struct {
@@ -69,7 +66,7 @@ func (d *Daemon) raise(socket string) {
 			return
 		}
 	}
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: daemonPriority}
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: DaemonPriority}
 	// Twice: a thread inherits the policy of the one that starts it, and so does a
 	// guard.
 	for range 2 {
@@ -88,7 +85,7 @@ func (h *Host) StartCommand(args []string, env ...string) (*Daemon, error) {
 		return nil, fmt.Errorf("log of %s: %w", h.Name, err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := h.Space.Command(startingPriority, args...)
+	cmd := h.Space.Command(0, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

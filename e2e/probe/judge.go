@@ -40,7 +40,7 @@ func Judge(s Series, controls []Series, from, to mono.Time) (Verdict, error) {
 	}
 	gaps := senderGaps(probes, from, to)
 	for _, c := range controls {
-		gaps = append(gaps, silences(window(c.Probes, from, to))...)
+		gaps = append(gaps, silences(window(c.Probes, from, to), c.Target.slack())...)
 	}
 	v := Verdict{Sent: len(probes)}
 	v.Void = voidTicks(gaps)
@@ -132,8 +132,8 @@ func senderGaps(probes []Probe, from, to mono.Time) []span {
 	return gaps
 }
 
-// silences are the stretches of lost probes.
-func silences(probes []Probe) []span {
+// silences are the stretches of lost probes, with the slack around them.
+func silences(probes []Probe, slack time.Duration) []span {
 	var out []span
 	for i := 0; i < len(probes); i++ {
 		if !probes[i].Lost() {
@@ -143,7 +143,7 @@ func silences(probes []Probe) []span {
 		for i+1 < len(probes) && probes[i+1].Lost() {
 			i++
 		}
-		out = append(out, span{probes[first].Sent, probes[i].Sent})
+		out = append(out, span{probes[first].Sent.Add(-slack), probes[i].Sent.Add(slack)})
 	}
 	return out
 }

@@ -103,6 +103,11 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+	sparse := series(rep(".", 500) + rep("x", 30) + rep(".", 470))
+	sparse.Target.Every = 5
+	if v, err := Judge(series(rep(".", 497)+rep("x", 36)+rep(".", 467)), []Series{sparse}, 0, 1000*ms); err != nil || v.Outage != 0 || v.Void != 38 {
+		t.Errorf("around a control that is asked every 5 ms: %+v, %v", v, err)
+	}
 	if _, err := Judge(series(""), nil, 0, ms); err == nil {
 		t.Error("a series without probes is judged")
 	}

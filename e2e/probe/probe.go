@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// Interval is the time from one probe to the next.
+	// Interval is the time from one probe to the next of an address that is measured.
 	Interval = time.Millisecond
 	// Limit is how long an answer may take; later, or never: lost.
 	Limit = time.Second
@@ -24,7 +24,15 @@ const Never time.Duration = -1
 type Target struct {
 	Name string         `json:"name"`
 	Addr netip.AddrPort `json:"addr"`
+	// Every is how many intervals pass from one probe to the next; 0 means 1. What
+	// is only a control is asked less often: a prober that takes the processor from
+	// the daemons measures itself.
+	Every int `json:"every"`
 }
+
+// slack is for how long around a lost probe it is not known what would have become
+// of another.
+func (t Target) slack() time.Duration { return time.Duration(max(t.Every, 1)-1) * Interval }
 
 // Probe is one question.
 type Probe struct {

@@ -56,14 +56,16 @@ func sendAll(lines []*asker, ended <-chan struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	next := mono.Now()
-	for {
+	for tick := 0; ; tick++ {
 		select {
 		case <-ended:
 			return
 		default:
 		}
 		for _, a := range lines {
-			a.ask()
+			if tick%max(a.target.Every, 1) == 0 {
+				a.ask()
+			}
 		}
 		next = next.Add(Interval)
 		if now := mono.Now(); next < now {
