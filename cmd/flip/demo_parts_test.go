@@ -29,22 +29,23 @@ func TestParseTrace(t *testing.T) {
 func TestHoldings(t *testing.T) {
 	tests := []struct {
 		name, trace string
-		alive       map[string]int
+		runs        map[string]bool
 		want        map[string][]string
 	}{
-		{"up", "1 a ip_up x 7 1\n2 a ip_up w 7 1\n", map[string]int{"a": 7}, map[string][]string{"a": {"w", "x"}}},
-		{"up and down", "1 a ip_up x 7 1\n2 a ip_down x 7 1\n", map[string]int{"a": 7}, map[string][]string{"a": nil}},
-		{"down first", "1 a ip_down x 7 0\n2 a ip_up x 7 1\n", map[string]int{"a": 7}, map[string][]string{"a": {"x"}}},
-		{"lines of the dead do not count", "1 a ip_up x 7 1\n2 b ip_up x 8 2\n", map[string]int{"b": 8}, map[string][]string{"b": {"x"}}},
-		{"nor do those of a former process", "1 a ip_up x 7 1\n2 a ip_up y 9 2\n", map[string]int{"a": 9}, map[string][]string{"a": {"y"}}},
-		{"two holders show", "1 a ip_up x 7 1\n2 b ip_up x 8 2\n", map[string]int{"a": 7, "b": 8}, map[string][]string{"a": {"x"}, "b": {"x"}}},
+		{"up", "1 a ip_up x 7 1\n2 a ip_up w 7 1\n", map[string]bool{"a": true}, map[string][]string{"a": {"w", "x"}}},
+		{"up and down", "1 a ip_up x 7 1\n2 a ip_down x 7 1\n", map[string]bool{"a": true}, map[string][]string{"a": nil}},
+		{"down first", "1 a ip_down x 7 0\n2 a ip_up x 7 1\n", map[string]bool{"a": true}, map[string][]string{"a": {"x"}}},
+		{"lines of the dead do not count", "1 a ip_up x 7 1\n2 b ip_up x 8 2\n", map[string]bool{"b": true}, map[string][]string{"b": {"x"}}},
+		{"those of a former process do", "1 a ip_up x 7 1\n2 a ip_up y 9 2\n", map[string]bool{"a": true}, map[string][]string{"a": {"x", "y"}}},
+		{"until the next one's hook says otherwise", "1 a ip_up x 7 1\n2 a ip_down x 9 0\n", map[string]bool{"a": true}, map[string][]string{"a": nil}},
+		{"two holders show", "1 a ip_up x 7 1\n2 b ip_up x 8 2\n", map[string]bool{"a": true, "b": true}, map[string][]string{"a": {"x"}, "b": {"x"}}},
 	}
 	for _, tt := range tests {
 		lines, err := parseTrace(tt.trace)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := holdings(lines, tt.alive); !maps.EqualFunc(got, tt.want, slices.Equal) {
+		if got := holdings(lines, tt.runs); !maps.EqualFunc(got, tt.want, slices.Equal) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -57,9 +58,6 @@ func TestTakeover(t *testing.T) {
 	}
 	if l, ok := takeover(lines, "x", "a", 10); ok {
 		t.Errorf("a takeover from the past: %+v", l)
-	}
-	if !broughtUp(lines, "y", 8) || broughtUp(lines, "y", 7) {
-		t.Error("broughtUp goes by item and process")
 	}
 }
 

@@ -56,19 +56,24 @@ func (d *demo) lookTraces() (pivot, error) {
 	if err != nil {
 		return nil, err
 	}
-	alive := map[string]int{}
-	for id, p := range d.procs {
-		alive[id] = p.pid
-	}
-	held, out := holdings(lines, alive), pivot{}
+	held, out := holdings(lines, d.running()), pivot{}
 	for _, n := range demoNodes {
 		state := api.MemberUp
-		if _, runs := alive[n]; !runs {
+		if d.procs[n] == nil {
 			state = api.MemberDown
 		}
 		out[n] = cell(held[n], state)
 	}
 	return out, nil
+}
+
+// running are the nodes that have a process.
+func (d *demo) running() map[string]bool {
+	runs := map[string]bool{}
+	for id := range d.procs {
+		runs[id] = true
+	}
+	return runs
 }
 
 func (d *demo) traceFile() string { return filepath.Join(d.dir, "trace") }
@@ -81,17 +86,18 @@ func (d *demo) trace() ([]traceLine, error) {
 	return parseTrace(string(data))
 }
 
-// unheard names an item that the API says is held, but for which the holder's
-// hook never wrote a line: it is reported only after the hook has ended, so
+// unheard names an item that the API says is held, but of which the holder's hooks
+// wrote otherwise, or nothing: it is reported only after the hook has ended, so
 // there is nothing to wait for.
 func (d *demo) unheard(expected pivot) error {
 	lines, err := d.trace()
 	if err != nil {
 		return err
 	}
-	for id, p := range d.procs {
+	held := holdings(lines, d.running())
+	for id := range d.procs {
 		for item := range strings.SplitSeq(expected[id], ", ") {
-			if item != "-" && !broughtUp(lines, item, p.pid) {
+			if item != "-" && !slices.Contains(held[id], item) {
 				return fmt.Errorf("%s says it holds %s, but %s did not write so", id, item, hookUp)
 			}
 		}

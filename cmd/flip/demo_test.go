@@ -77,7 +77,7 @@ func testDemo(t *testing.T, timing string) {
 		t.Errorf("kept %v, and how to look at it was not said:\n%s", f.PIDs, stderr)
 	}
 	end := stderr.String()
-	end = end[strings.LastIndex(end, "kill -9"):]
+	end, _, _ = strings.Cut(end[strings.LastIndex(end, "kill -9"):], "\n")
 	if out, err := exec.Command("sh", "-c", end).CombinedOutput(); err != nil {
 		t.Errorf("%s: %v %s", end, err, out)
 	}

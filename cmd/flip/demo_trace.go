@@ -47,12 +47,13 @@ func parseTrace(data string) ([]traceLine, error) {
 	return out, nil
 }
 
-// holdings is who holds what for all that the hooks wrote. alive gives the
-// process of each node that runs: a process's lines count until its death.
-func holdings(lines []traceLine, alive map[string]int) map[string][]string {
+// holdings is who holds what for all that the hooks wrote, of the nodes that run.
+// What a hook has done outlives the process that started it: the node's next one
+// may go on holding it without a hook.
+func holdings(lines []traceLine, runs map[string]bool) map[string][]string {
 	held := map[string]map[string]bool{}
 	for _, l := range lines {
-		if pid, ok := alive[l.node]; !ok || pid != l.pid {
+		if !runs[l.node] {
 			continue
 		}
 		if held[l.node] == nil {
@@ -80,11 +81,4 @@ func takeover(lines []traceLine, item, from string, since int64) (traceLine, boo
 		}
 	}
 	return traceLine{}, false
-}
-
-// broughtUp reports whether a process ever brought an item up.
-func broughtUp(lines []traceLine, item string, pid int) bool {
-	return slices.ContainsFunc(lines, func(l traceLine) bool {
-		return l.verb == hookUp && l.item == item && l.pid == pid
-	})
 }
