@@ -50,7 +50,7 @@ member was called down, whatever it has heard of it. This is safe from
 
     1.1 x (P + %s + 2 x (%s + stop_timeout) + %s)
 
-on, where P is the interval of heartbeats, and at least %s. A daemon that has lost its lease lets go by itself: it ends `+"`alive`"+` (TERM, %s later KILL), and `+"`down`"+` takes up to `+"`stop_timeout`"+`. Should it hang
+on, where P is three intervals of heartbeats, and at least %s. A daemon that has lost its lease lets go by itself: it ends `+"`alive`"+` (TERM, %s later KILL), and `+"`down`"+` takes up to `+"`stop_timeout`"+`. Should it hang
 or die just before that is done, its guard begins P later, waits %s for the end of the daemon, and does the same again; a busy machine
 does it up to %s late, and clocks may differ by 10 %%.
 

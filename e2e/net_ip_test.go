@@ -14,7 +14,7 @@ import (
 
 // settleLimit is how long a healed or restarted cluster may take until all is
 // at home again, with everything else that the machine does.
-const settleLimit = 30 * time.Second
+const settleLimit = time.Minute
 
 // group is one item of an ip system: two addresses that move together.
 type group struct {

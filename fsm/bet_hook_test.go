@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// 1.1 x (heartbeat, but at least 50 ms, + 100 ms + 2 x (2 s + stop_timeout) + 1 s).
+// 1.1 x (3 heartbeats, but at least 100 ms, + 100 ms + 2 x (2 s + stop_timeout) + 1 s).
 func TestSafeHookTakeover(t *testing.T) {
 	for _, tc := range []struct{ heartbeat, stop, safe time.Duration }{
-		{50 * time.Millisecond, 5 * time.Second, 16665 * time.Millisecond},
-		{10 * time.Millisecond, 0, 5665 * time.Millisecond},
-		{500 * time.Millisecond, time.Minute, 138160 * time.Millisecond},
+		{50 * time.Millisecond, 5 * time.Second, 16775 * time.Millisecond},
+		{10 * time.Millisecond, 0, 5720 * time.Millisecond},
+		{500 * time.Millisecond, time.Minute, 139260 * time.Millisecond},
 	} {
 		if safe := SafeHookTakeover(Timing{Heartbeat: tc.heartbeat}, System{StopTimeout: tc.stop}); safe != tc.safe {
 			t.Errorf("%v, %v: safe after %v, want %v", tc.heartbeat, tc.stop, safe, tc.safe)
@@ -21,7 +21,7 @@ func TestSafeHookTakeover(t *testing.T) {
 }
 
 // L9 "Bets on time", hooks: only where it was asked for, and on nobody who could
-// know better. System one has a stop_timeout of 1 s: 7.865 s is safe.
+// know better. System one has a stop_timeout of 1 s: 7.975 s is safe.
 func TestBetsOnHooks(t *testing.T) {
 	const waits = "+blocked by a"
 	after := func(d time.Duration) func(*Spec) {
@@ -98,7 +98,7 @@ func TestBetsOnHooks(t *testing.T) {
 		}, waits + " for 10s"}, // without an entry the time of acquiring counts for nothing
 		{"an entry whose `down` may take longer", after(10 * time.Second), []func(*driver){
 			respec(ten, func(s *System) { s.StopTimeout = time.Minute }), give, fail, respec(ten),
-		}, waits + " for 2m17.665s"},
+		}, waits + " for 2m17.775s"},
 		{"an entry whose `down` may take longer, and a time that was not safe anyway", after(time.Second), []func(*driver){
 			respec(func(s *System) { s.TakeoverAfter, s.StopTimeout = time.Second, time.Minute }), give, fail,
 			respec(func(s *System) { s.TakeoverAfter = time.Second }),

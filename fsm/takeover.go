@@ -21,8 +21,11 @@ func SafeTakeover(ttl time.Duration) time.Duration {
 // the guard begins from the start (ACTIONS.md 5).
 const (
 	// leastPatience is more than the 39 ms that a daemon's thread came late beside
-	// eight busy processes.
-	leastPatience = 50 * time.Millisecond
+	// eight busy processes, and the 75 ms of a guard's.
+	leastPatience = 100 * time.Millisecond
+	// patientBeats, of the six in a lease, are what the others need besides to call
+	// a silent member down by their votes: a takeover does not wait for its guard.
+	patientBeats = 3
 	// WaitForDead is how long the guard waits for the threads of a daemon that it
 	// has killed (ACTIONS.md 5).
 	WaitForDead = 100 * time.Millisecond
@@ -45,10 +48,12 @@ func SafeHookTakeover(timing Timing, sys System) time.Duration {
 }
 
 // GuardPatience is how long after the lease's end the guard waits for the daemon to
-// say that it lets go: a heartbeat's interval, but never so short that a daemon is
+// say that it lets go: three heartbeats' intervals, but never so short that a daemon is
 // ended which has only waited for a processor. Addresses do not wait for it: the
 // gate has shut when the lease ended.
-func GuardPatience(heartbeat time.Duration) time.Duration { return max(heartbeat, leastPatience) }
+func GuardPatience(heartbeat time.Duration) time.Duration {
+	return max(patientBeats*heartbeat, leastPatience)
+}
 
 // GuardDelay is how long after the guard could have begun a daemon may let go of a
 // system's items by itself: it ends what runs for an item, then `down` runs.

@@ -64,20 +64,20 @@ func TestAlarm(t *testing.T) {
 	}{
 		{"no lease yet", func(*Core) {}, Never},
 		{"an epoch without a lease", func(c *Core) { c.Lease(5, 0) }, Never},
-		{"a lease", func(c *Core) { c.Lease(5, 1000*ms) }, 1050 * ms},
-		{"a lease of short heartbeats", func(c *Core) { c.SetHeartbeat(10 * ms); c.Lease(5, 1000*ms) }, 1050 * ms},
-		{"a lease of long heartbeats", func(c *Core) { c.SetHeartbeat(500 * ms); c.Lease(5, 1000*ms) }, 1500 * ms},
-		{"renewed", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(5, 1200*ms) }, 1250 * ms},
-		{"shorter now", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(5, 800*ms) }, 850 * ms},
-		{"of an older epoch", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(4, 9000*ms) }, 1050 * ms},
-		{"the next epoch has none yet", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(6, 0) }, 1050 * ms},
+		{"a lease", func(c *Core) { c.Lease(5, 1000*ms) }, 1150 * ms},
+		{"a lease of short heartbeats", func(c *Core) { c.SetHeartbeat(10 * ms); c.Lease(5, 1000*ms) }, 1100 * ms},
+		{"a lease of long heartbeats", func(c *Core) { c.SetHeartbeat(500 * ms); c.Lease(5, 1000*ms) }, 2500 * ms},
+		{"renewed", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(5, 1200*ms) }, 1350 * ms},
+		{"shorter now", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(5, 800*ms) }, 950 * ms},
+		{"of an older epoch", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(4, 9000*ms) }, 1150 * ms},
+		{"the next epoch has none yet", func(c *Core) { c.Lease(5, 1000*ms); c.Lease(6, 0) }, 1150 * ms},
 		{"released", func(c *Core) { c.Lease(5, 1000*ms); c.Released() }, Never},
-		{"released an earlier one", func(c *Core) { c.Lease(5, 1000*ms); c.Released(); c.Lease(6, 1100*ms) }, 1150 * ms},
+		{"released an earlier one", func(c *Core) { c.Lease(5, 1000*ms); c.Released(); c.Lease(6, 1100*ms) }, 1250 * ms},
 		{"releasing", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(1200 * ms) }, 1200 * ms},
-		{"releasing sooner than it must", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(1010 * ms) }, 1050 * ms},
-		{"releasing for ever", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(time.Hour) }, 3350 * ms}, // + 50 + 300 + 2000
+		{"releasing sooner than it must", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(1010 * ms) }, 1150 * ms},
+		{"releasing for ever", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(time.Hour) }, 3450 * ms}, // + 150 + 300 + 2000
 		{"releasing, then released", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(1200 * ms); c.Released() }, Never},
-		{"releasing an earlier one", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(1200 * ms); c.Lease(5, 1100*ms) }, 1150 * ms},
+		{"releasing an earlier one", func(c *Core) { c.Lease(5, 1000*ms); c.Releasing(1200 * ms); c.Lease(5, 1100*ms) }, 1250 * ms},
 		{"nothing held", func(c *Core) { c.Lease(5, 1000*ms); c.Drop(1) }, Never},
 		{"held at least once", func(c *Core) { e := hook(1, "x", ""); e.Job.AtMostOne = false; c.Put(e); c.Lease(5, 1000*ms) }, Never},
 		{"the pipe", func(c *Core) { c.PipeClosed(0) }, 0},
@@ -281,7 +281,7 @@ func TestGoodbyeToNobody(t *testing.T) {
 func TestLastWords(t *testing.T) {
 	s := &script{t: t, out: map[Kind]Act{}, c: watching(hook(1, "x", ""))}
 	s.c.Lease(5, 1000*ms)
-	s.now = 1050 * ms
+	s.now = 1150 * ms
 	s.step("kill; shut")
 	s.done(Kill, nil)
 	s.done(Shut, nil)

@@ -30,7 +30,7 @@ func noAlarm(t *testing.T, st api.Status, what string) {
 
 // With 1 s for stop_timeout and the lan preset: 1.1 x (50 ms + 100 ms + 2 x (2 s + 1 s) + 1 s).
 func TestBetsOnHooks(t *testing.T) {
-	const safe = 7865 * time.Millisecond
+	const safe = 7975 * time.Millisecond
 	bet := func(after time.Duration) func(*fsm.System) {
 		return func(s *fsm.System) { s.StopTimeout, s.TakeoverAfter = time.Second, after }
 	}
@@ -39,15 +39,15 @@ func TestBetsOnHooks(t *testing.T) {
 		t.Errorf("nobody asked for a bet: %+v", got)
 	}
 	w := hooked(t, bet(safe))
-	if got := of(w).Takeover; got == nil || got.MS != 7865 || got.SmallestSafeMS != 7865 || !strings.Contains(got.Words, "7.9 s") {
+	if got := of(w).Takeover; got == nil || got.MS != 7975 || got.SmallestSafeMS != 7975 || !strings.Contains(got.Words, "8 s") {
 		t.Fatalf("%+v", got)
 	}
 	noAlarm(t, w.status(), "bets too soon")
 	noAlarm(t, w.status(), "at-most-one with hooks")
-	wantAlarm(t, hooked(t, bet(safe-time.Millisecond)).status(), api.Warning, "system one bets too soon: takeover_after is 7.9 s", "7865 or more")
+	wantAlarm(t, hooked(t, bet(safe-time.Millisecond)).status(), api.Warning, "system one bets too soon: takeover_after is 8 s", "7975 or more")
 	slot, _ := w.s.Slot(fsm.Key{System: "one", Item: "x"})
 	w.down("n1", fsm.Move{Key: slot.Key, Was: slot.Token, To: "n2"})
-	if r := w.row("one", "x"); r.State != api.RowWaiting || !strings.Contains(r.Why, "bets on n1's guard: taken over at most 7.9 s after its Down") || r.Do != "nothing to do: takeover_after says how long others wait" {
+	if r := w.row("one", "x"); r.State != api.RowWaiting || !strings.Contains(r.Why, "bets on n1's guard: taken over at most 8 s after its Down") || r.Do != "nothing to do: takeover_after says how long others wait" {
 		t.Errorf("%+v", r)
 	}
 }

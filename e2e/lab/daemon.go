@@ -20,6 +20,9 @@ import (
 // kernel's own threads from the disk for half a second.
 const DaemonPriority = 10
 
+// startingNice lets a daemon start in time on a machine that does other things too.
+const startingNice = "-15"
+
 // Daemon is one run of `flip run` in a host.
 type Daemon struct {
 	Log  string        // a file
@@ -73,6 +76,7 @@ func (d *Daemon) raise(socket string) {
 		for _, pid := range append([]int{d.Cmd.Process.Pid}, children(d.Cmd.Process.Pid)...) {
 			for _, tid := range threads(pid) {
 				_ = unix.SchedSetAttr(tid, attr, 0) // a thread may have ended
+				_ = unix.Setpriority(unix.PRIO_PROCESS, tid, 0)
 			}
 		}
 	}
@@ -85,7 +89,7 @@ func (h *Host) StartCommand(args []string, env ...string) (*Daemon, error) {
 		return nil, fmt.Errorf("log of %s: %w", h.Name, err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := h.Space.Command(0, args...)
+	cmd := h.Space.Command(0, append([]string{"nice", "-n", startingNice}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
