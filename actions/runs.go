@@ -106,17 +106,11 @@ func (h *hunt) end(ctx context.Context, grace time.Duration) error {
 
 // scan looks at all processes and signals those that it has not yet.
 func (h *hunt) scan() error {
-	pids, err := processes()
+	pids, fresh, err := h.survey()
 	if err != nil {
 		return err
 	}
-	var ours []int
-	for _, pid := range pids {
-		if pid != h.self && h.belongs(pid) {
-			ours = append(ours, pid)
-		}
-	}
-	if len(ours)+len(h.found) == 0 {
+	if len(h.found) == 0 {
 		return nil
 	}
 	// A program that clears its environment, such as sudo, is known by its parent.
@@ -128,16 +122,10 @@ func (h *hunt) scan() error {
 	}
 	for _, pid := range pids {
 		for up, n := parents[pid], 0; up > 1 && up != h.self && n < len(pids); up, n = parents[up], n+1 {
-			if h.found[up] != nil || slices.Contains(ours, up) {
-				ours = append(ours, pid)
+			if h.found[up] != nil {
+				fresh = h.add(fresh, pid)
 				break
 			}
-		}
-	}
-	var fresh []*prey
-	for _, pid := range ours {
-		if p := h.take(pid); p != nil {
-			fresh = append(fresh, p)
 		}
 	}
 	if len(fresh) == 0 {
@@ -152,6 +140,53 @@ func (h *hunt) scan() error {
 		h.signal(p)
 	}
 	return nil
+}
+
+// mostLooks bounds a survey: on a busy machine somebody is always just born.
+const mostLooks = 20
+
+// survey lists all processes and takes those that have one of the runs. One that ended
+// before it was looked at may have started another one after the list was made: then
+// those that the list lacks are looked at too.
+func (h *hunt) survey() (pids []int, fresh []*prey, err error) {
+	seen := map[int]bool{h.self: true}
+	for range mostLooks {
+		all, err := processes()
+		if err != nil {
+			return nil, nil, err
+		}
+		missed := false
+		for _, pid := range all {
+			if seen[pid] {
+				continue
+			}
+			seen[pid] = true
+			pids = append(pids, pid)
+			if h.belongs(pid) {
+				fresh = h.add(fresh, pid)
+			}
+			if s, ok := statOf(pid); !ok || dead(s.state, false) {
+				missed = true
+			}
+		}
+		if !missed {
+			break
+		}
+	}
+	return pids, fresh, nil
+}
+
+// add takes a process, and kills it on the spot if it is time: it might start another
+// one before all the others are looked at.
+func (h *hunt) add(fresh []*prey, pid int) []*prey {
+	p := h.take(pid)
+	if p == nil {
+		return fresh
+	}
+	if h.kill {
+		h.signal(p)
+	}
+	return append(fresh, p)
 }
 
 // belongs says whether a process has one of the runs in its environment.
