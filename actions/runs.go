@@ -142,36 +142,53 @@ func (h *hunt) scan() error {
 	return nil
 }
 
-// mostLooks bounds a survey: on a busy machine somebody is always just born.
-const mostLooks = 20
+const (
+	// mostLooks bounds a survey: on a busy machine somebody is always just born.
+	mostLooks = 20
+	// mostBare is how often a process without an environment is looked at again, after
+	// bareWait each: an execve(2) on a busy machine takes less, and some never have one.
+	mostBare = mostLooks - 5
+	bareWait = 2 * time.Millisecond
+	// kernelThreads is the parent of those; its own is 0.
+	kernelThreads = 2
+)
 
 // survey lists all processes and takes those that have one of the runs. One that ended
 // before it was looked at may have started another one after the list was made: then
-// those that the list lacks are looked at too.
+// those that the list lacks are looked at too. So is one that shows no environment,
+// which may be between two programs.
 func (h *hunt) survey() (pids []int, fresh []*prey, err error) {
-	seen := map[int]bool{h.self: true}
+	seen, bare := map[int]bool{h.self: true}, map[int]int{}
 	for range mostLooks {
 		all, err := processes()
 		if err != nil {
 			return nil, nil, err
 		}
-		missed := false
+		missed, wait := false, time.Duration(0)
 		for _, pid := range all {
 			if seen[pid] {
 				continue
 			}
-			seen[pid] = true
-			pids = append(pids, pid)
-			if h.belongs(pid) {
+			mine, empty := h.belongs(pid)
+			if mine {
 				fresh = h.add(fresh, pid)
 			}
-			if s, ok := statOf(pid); !ok || dead(s.state, false) {
-				missed = true
+			s, ok := statOf(pid)
+			gone := !ok || dead(s.state, false)
+			kernel := s.parent == kernelThreads || s.parent == 0
+			if empty && !gone && !kernel && bare[pid] < mostBare {
+				bare[pid]++
+				missed, wait = true, bareWait
+				continue
 			}
+			seen[pid] = true
+			pids = append(pids, pid)
+			missed = missed || gone
 		}
 		if !missed {
 			break
 		}
+		time.Sleep(wait)
 	}
 	return pids, fresh, nil
 }
@@ -189,11 +206,12 @@ func (h *hunt) add(fresh []*prey, pid int) []*prey {
 	return append(fresh, p)
 }
 
-// belongs says whether a process has one of the runs in its environment.
-func (h *hunt) belongs(pid int) bool {
+// belongs says whether a process has one of the runs in its environment, or none to
+// be seen.
+func (h *hunt) belongs(pid int) (mine, empty bool) {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
-		return false // it has ended, or is somebody else's: a hook is of this user
+		return false, false // it has ended, or is somebody else's: a hook is of this user
 	}
 	if len(env) == 0 { // the kernel's own, or dead, or its first thread alone is
 		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
@@ -204,11 +222,11 @@ func (h *hunt) belongs(pid int) bool {
 	for one := range bytes.SplitSeq(env, []byte{0}) {
 		for _, run := range h.runs {
 			if bytes.Equal(one, run) {
-				return true
+				return true, false
 			}
 		}
 	}
-	return false
+	return false, len(env) == 0
 }
 
 // take makes a process one to be ended; nil if it is known, or dead.

@@ -146,7 +146,7 @@ func TestLateRunSeesTheSignal(t *testing.T) {
 		}
 		l.late(time.Second)
 		<-told
-		if b := l.alarms(); strings.Contains(b[0].What, string(causeStopped)) {
+		if b := l.alarms(); len(b) > 0 && strings.Contains(b[0].What, string(causeStopped)) {
 			break
 		}
 		select {
