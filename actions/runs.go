@@ -194,7 +194,8 @@ func (h *hunt) survey() (pids []int, fresh []*prey, err error) {
 }
 
 // add takes a process, and kills it on the spot if it is time: it might start another
-// one before all the others are looked at.
+// one before all the others are looked at. TERM waits until it is known who stems from
+// whom: the children of one that has ended are another's.
 func (h *hunt) add(fresh []*prey, pid int) []*prey {
 	p := h.take(pid)
 	if p == nil {

@@ -132,15 +132,12 @@ func TestFileEditedAfterFounding(t *testing.T) {
 	c.becomes(30*time.Second, "flip", allActive)
 	c.statusSays("flip1", 10*time.Second, "192.168.0.3", "differs from what the cluster has agreed")
 	// The log does once it has been read to this process's own registration.
-	err := within(10*time.Second, 25*time.Millisecond, func() error {
+	c.eventually(10*time.Second, "the log of flip1 names the difference", func() error {
 		if !strings.Contains(c.log("flip1"), "192.168.0.3") {
-			return errors.New("the log of flip1 does not name the difference")
+			return errors.New("it does not")
 		}
 		return nil
 	})
-	if err != nil {
-		t.Error(err)
-	}
 }
 
 // In a network namespace of its own, where policy routing drops all UDP.

@@ -90,7 +90,6 @@ func newMatrix(t *testing.T, timing string, change func(spec), prepare ...func(*
 	}
 	m.marks = newMarks(m.network)
 	m.fit = m.gauged(timing)
-	m.excused = m.fit.excused
 	var data []any
 	for _, g := range m.groups {
 		data = append(data, g.data())
@@ -140,19 +139,14 @@ func (m *matrix) run(faults []fault) {
 	for _, f := range faults {
 		parent.Run(f.name, func(t *testing.T) {
 			m.t, m.marks.t, m.fit.t = t, t, t
-			before := m.seenSoFar()
 			m.done = append(m.done, f)
 			defer func() {
 				if t.Skipped() {
-					m.done, m.seen = m.done[:len(m.done)-1], before
+					m.done = m.done[:len(m.done)-1]
 				}
 			}()
-			began := mono.Now()
 			for i := 0; i < trials(t) || i < secondThoughts && m.beyond(f); i++ {
 				m.repeated(func() error { return m.play(f, i) })
-			}
-			if m.beyond(f) {
-				m.excused(began, "the median of three is beyond the limit")
 			}
 		})
 	}
@@ -164,7 +158,6 @@ var errRepeat = errors.New("the trial says nothing")
 // repeated makes a trial, and again while it says nothing, at most twice.
 func (m *matrix) repeated(trial func() error) {
 	m.t.Helper()
-	began := mono.Now()
 	for i := 0; ; i++ {
 		m.mend()
 		m.settled()
@@ -173,7 +166,6 @@ func (m *matrix) repeated(trial func() error) {
 			return
 		}
 		if !errors.Is(err, errRepeat) || i == mostRepeats {
-			m.excused(began, err.Error())
 			m.t.Fatalf("after %d repeats: %v", i, err)
 		}
 		m.t.Logf("repeated: %v", err)
@@ -303,8 +295,10 @@ func (s *scene) judge(seen probed, r report, f fault, phases []phase) error {
 		began[ph.row] = ph.at
 		for i, family := range families {
 			v, err := seen.judge(s.g.addrs()[i], ph.from, ph.to, controls...)
-			if errors.Is(err, probe.ErrNotRecovered) && s.fit.excuse(ph.from) != "" {
-				return fmt.Errorf("%w: %s, %s: %w", errRepeat, ph.row, family, err)
+			if errors.Is(err, probe.ErrNotRecovered) {
+				if what := s.fit.stood(ph.from); what != "" {
+					return fmt.Errorf("%w: %s, %s: %w, and %s", errRepeat, ph.row, family, err, what)
+				}
 			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", ph.row, family, err)

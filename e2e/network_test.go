@@ -17,7 +17,6 @@ import (
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/e2e/lab"
-	"github.com/flip-ha/flip/e2e/mono"
 )
 
 // network is a lab whose hosts run flip, each from a file of its own that
@@ -27,9 +26,6 @@ type network struct {
 	t     *testing.T
 	files map[string]string
 	env   []string
-	// excused leaves the test out if the machine has stood still since a moment, so
-	// that what is wrong says nothing of flip; nil: nothing is an excuse.
-	excused func(since mono.Time, wrong string)
 }
 
 // newNetwork builds the lab; the test is left out where there can be none.
@@ -185,13 +181,8 @@ func (n *network) assign(h *lab.Host) (api.Assign, error) {
 // daemons busy that have heartbeats to send every 10.
 func (n *network) eventually(limit time.Duration, what string, ok func() error) {
 	n.t.Helper()
-	began := mono.Now()
 	if err := within(limit, 25*time.Millisecond, ok); err != nil {
-		wrong := fmt.Sprintf("%s: not within %v: %v", what, limit, err)
-		if n.excused != nil {
-			n.excused(began, wrong)
-		}
-		n.t.Fatal(wrong)
+		n.t.Fatalf("%s: not within %v: %v", what, limit, err)
 	}
 }
 

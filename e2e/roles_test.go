@@ -50,33 +50,13 @@ func inRole() bool {
 	case roleEcho:
 		err = lab.RunEcho(os.Getenv(roleName), os.Stdout)
 	case roleProbe:
-		var cfg probe.Config
-		if stop, err2 := told(&cfg); err2 != nil {
-			err = err2
-		} else {
-			err = probe.Run(cfg, stop, os.Stdout)
-		}
+		err = measure(probe.Run)
 	case roleWatch:
-		var cfg watch.Config
-		if stop, err2 := told(&cfg); err2 != nil {
-			err = err2
-		} else {
-			err = watch.Main(cfg, stop, os.Stdout)
-		}
+		err = measure(watch.Main)
 	case roleMarks:
-		var cfg mark.Config
-		if orders, err2 := told(&cfg); err2 != nil {
-			err = err2
-		} else {
-			err = mark.Monitor(cfg, orders, os.Stdout)
-		}
+		err = measure(mark.Monitor)
 	case roleGauge:
-		var cfg gauge.Config
-		if orders, err2 := told(&cfg); err2 != nil {
-			err = err2
-		} else {
-			err = gauge.Run(cfg, orders, os.Stdout)
-		}
+		err = measure(gauge.Run)
 	case roleSpin:
 		for ended := false; !ended; { // by its parent's end
 			ended = os.Getppid() == 1
@@ -95,6 +75,16 @@ func inRole() bool {
 		os.Exit(1) //nolint:forbidigo // the main of a process of its own
 	}
 	return true
+}
+
+// measure runs an instrument with the configuration that it is told.
+func measure[C any](run func(cfg C, orders io.Reader, out io.Writer) error) error {
+	var cfg C
+	orders, err := told(&cfg)
+	if err != nil {
+		return err
+	}
+	return run(cfg, orders, os.Stdout)
 }
 
 // told reads an instrument's configuration from standard input; what comes

@@ -23,7 +23,6 @@ type line struct {
 	at         time.Time
 	member     string
 	verb, item string
-	pid        int
 }
 
 func (c *cluster) trace() []line {
@@ -38,8 +37,7 @@ func (c *cluster) trace() []line {
 		if err != nil {
 			continue // a line that is being written
 		}
-		pid, _ := strconv.Atoi(f[4])
-		out = append(out, line{at: time.Unix(0, ns), member: f[1], verb: f[2], item: f[3], pid: pid})
+		out = append(out, line{at: time.Unix(0, ns), member: f[1], verb: f[2], item: f[3]})
 	}
 	return out
 }

@@ -20,7 +20,6 @@ type traceLine struct {
 	node  string
 	verb  string // hookUp or hookDown
 	item  string
-	pid   int // of the flip process that started it
 	token uint64
 }
 
@@ -37,12 +36,12 @@ func parseTrace(data string) ([]traceLine, error) {
 			return nil, fmt.Errorf("read trace: line %d is not a hook's: %q", n+1, line)
 		}
 		at, errAt := strconv.ParseInt(f[0], 10, 64)
-		pid, errPID := strconv.Atoi(f[4])
+		_, errPID := strconv.Atoi(f[4]) // of the flip process that started it
 		token, errToken := strconv.ParseUint(f[5], 10, 64)
 		if errAt != nil || errPID != nil || errToken != nil {
 			return nil, fmt.Errorf("read trace: line %d has no good number: %q", n+1, line)
 		}
-		out = append(out, traceLine{at: at, node: f[1], verb: f[2], item: f[3], pid: pid, token: token})
+		out = append(out, traceLine{at: at, node: f[1], verb: f[2], item: f[3], token: token})
 	}
 	return out, nil
 }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// Interval is the time from one look at the clock to the next.
-	Interval = 2 * time.Millisecond
+	// interval is the time from one look at the clock to the next.
+	interval = 2 * time.Millisecond
 	// writes is the time from one write to the next: less than a cluster's own.
 	writes = 50 * time.Millisecond
 	// least is the shortest stall that is noted.
@@ -139,11 +139,11 @@ func (l *log) thread(cpu, priority int) error {
 		return fmt.Errorf("take priority %d: %w", priority, err)
 	}
 	for next := mono.Now(); ; {
-		next = next.Add(Interval)
+		next = next.Add(interval)
 		mono.SleepUntil(next)
 		now := mono.Now()
 		l.add(Stall{Thread, next, now})
-		next = max(next, now.Add(-Interval))
+		next = max(next, now.Add(-interval))
 	}
 }
 

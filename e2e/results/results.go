@@ -37,7 +37,7 @@ type Result struct {
 // adds is a few tens of milliseconds, whatever the aim.
 const (
 	largeAim    = 300.0 // milliseconds
-	largeFactor = 3
+	largeFactor = 2
 	smallFactor = 5
 )
 

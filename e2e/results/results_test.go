@@ -39,8 +39,8 @@ func TestCheck(t *testing.T) {
 		rows []Result
 		says string
 	}{
-		"good":                   {[]Result{row("cut", 3, 1050, 350)}, ""},
-		"beyond thrice":          {[]Result{row("cut", 3, 1051, 350)}, "beyond 1050"},
+		"good":                   {[]Result{row("cut", 3, 700, 350)}, ""},
+		"beyond twice":           {[]Result{row("cut", 3, 701, 350)}, "beyond 700"},
 		"small, up to five":      {[]Result{row("cut", 3, 1495, 299)}, ""},
 		"small, beyond five":     {[]Result{row("cut", 3, 101, 20)}, "beyond 100"},
 		"missing":                {nil, "cut (lan ) was not measured"},
