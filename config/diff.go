@@ -74,6 +74,7 @@ func (d *differ) server(name string, a, b fsm.Server) {
 	d.change(what+": address", a.Addr, b.Addr)
 	d.change(what+": role", a.Role.String(), b.Role.String())
 	d.change(what+": priority", priority(a), priority(b))
+	d.change(what+": to be removed", yesNo(a.Removing), yesNo(b.Removing))
 	d.set(what+": systems", plainStrings(a.Systems), plainStrings(b.Systems))
 }
 

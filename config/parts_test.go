@@ -159,6 +159,7 @@ func TestDiff(t *testing.T) {
 		}},
 		{"server b: removed", func(s *fsm.Spec) { delete(s.Servers, "b") }},
 		{"server a: address: 10.0.0.1:7000 -> x:1", server("a", func(v *fsm.Server) { v.Addr = "x:1" })},
+		{"server a: to be removed: no -> yes", server("a", func(v *fsm.Server) { v.Removing = true })},
 		{"server a: role: voter -> arbiter", server("a", func(v *fsm.Server) { v.Role = fsm.RoleArbiter })},
 		{"server a: priority: - -> 0", server("a", func(v *fsm.Server) { v.HasPriority = true })},
 		{"server a: systems: added t|server a: systems: removed s", server("a", func(v *fsm.Server) { v.Systems = []fsm.SystemID{"t"} })},
@@ -225,7 +226,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 	for _, test := range []struct {
 		of     any
 		fields int
-	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 6}, {fsm.System{}, 17}, {fsm.Item{}, 3}, {fsm.IP{}, 5}, {fsm.Track{}, 2}, {fsm.Notify{}, 3}} {
+	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 7}, {fsm.System{}, 17}, {fsm.Item{}, 3}, {fsm.IP{}, 5}, {fsm.Track{}, 2}, {fsm.Notify{}, 3}} {
 		if n := reflect.TypeOf(test.of).NumField(); n != test.fields {
 			t.Errorf("%T has %d fields, Diff was written for %d: look whether it must show the new one", test.of, n, test.fields)
 		}

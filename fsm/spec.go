@@ -123,6 +123,9 @@ type Server struct {
 	Priority    int // lower is preferred
 	HasPriority bool
 	Systems     []SystemID // sorted
+	// Removing: an operator wants it out of the cluster. Nothing is placed here, what
+	// it has goes elsewhere, and then it is taken out of the Spec.
+	Removing bool `codec:",omitempty"`
 }
 
 // System is a named set of data with its hooks and guarantee.
