@@ -18,6 +18,9 @@ func (c *change) register(r Register) Result {
 		Leaving: known && old.Leaving && r.Process == old.Process,
 	}
 	c.setMember(r.Member, n)
+	if !known {
+		c.rehomeFor(r.Member)
+	}
 	if known && r.Process != old.Process {
 		c.failures.DeletePrefix(appendPart(nil, string(r.Member)))
 	}
@@ -134,16 +137,10 @@ func (c *change) removeMember(r RemoveMember) Result {
 	if _, ok := c.member(r.Member); !ok {
 		return refused("the member has never registered")
 	}
-	owned := c.ownedBy(r.Member)
-	if c.next.keeps(RuleRemovalWaits) {
-		if len(owned) > 0 {
-			return refused("it still owns %d items: move them away first", len(owned))
-		}
-		if held := c.outstandingOf(r.Member); len(held) > 0 {
-			return refused("it may still hold %d items: let it report, fence it, or wait for it", len(held))
-		}
+	if why := c.holds(r.Member); why != "" {
+		return refused("%s", why)
 	}
-	for _, slot := range owned {
+	for _, slot := range c.ownedBy(r.Member) {
 		n := *slot
 		n.Owner, n.Token, n.Previous, n.Reason = "", Token(c.at), slot.Owner, "its owner was removed"
 		n.Gated, n.Acquired = false, 0

@@ -20,6 +20,12 @@ func (c *change) setSpec(s SetSpec) Result {
 	if why := s.Spec.invalid(); why != "" {
 		return refused("%s", why)
 	}
+	if why := s.Spec.short(); why != "" {
+		return refused("%s", why)
+	}
+	if why := c.keepsServer(&s.Spec); why != "" {
+		return refused("%s", why)
+	}
 	// Decode made this Spec for this call: from here on it is the State's and
 	// nobody changes it any more.
 	spec := &s.Spec
@@ -33,6 +39,7 @@ func (c *change) setSpec(s SetSpec) Result {
 		c.note(JournalEntry{Kind: KindFounded, Reason: "cluster " + s.Cluster})
 	} else {
 		c.note(JournalEntry{Kind: KindConfigured, Reason: fmt.Sprintf("version %d", spec.Version)})
+		c.noteServers(old)
 	}
 	c.unmaintain()
 	r := respec{change: c, old: old, spec: spec, recipes: oldRecipes(old, spec)}

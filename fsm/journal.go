@@ -33,6 +33,8 @@ const (
 	KindSeen       = "seen"   // who answered on the wire for an item's addresses
 	KindForced     = "forced"
 	KindFenced     = "fenced"
+	KindAdded      = "added"    // a server, to the configuration
+	KindRemoving   = "removing" // a server is to be taken out, or is to stay after all
 	KindRemoved    = "removed"
 	KindCleaned    = "cleaned"    // failures were forgotten
 	KindMaintained = "maintained" // maintenance began or ended

@@ -22,10 +22,12 @@ func (s *Spec) item(k Key) (Item, bool) {
 	return sys.find(k.Item)
 }
 
-// serves reports whether a server's list names the system.
+// serves reports whether a server's list names the system. One that is to be taken
+// out serves nothing any more.
 func (s *Spec) serves(m MemberID, id SystemID) bool {
-	_, ok := slices.BinarySearch(s.Servers[m].Systems, id)
-	return ok
+	server := s.Servers[m]
+	_, ok := slices.BinarySearch(server.Systems, id)
+	return ok && !server.Removing
 }
 
 func (s *System) find(id ItemID) (Item, bool) {

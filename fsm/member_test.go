@@ -248,10 +248,13 @@ func TestRemoveMember(t *testing.T) {
 	d.refuses(RemoveMember{Member: "a"}, "may still hold 1")
 	d.must(Force{Claims: []Claim{d.claim("a", oneX)}})
 	d.refuses(RemoveMember{Member: "a"}, "may still hold 1") // void entries still want a report
+	d.give("a", leastX)
+	d.give("b", leastX)
 	d.down("a")
-	d.refuses(RemoveMember{Member: "a"}, "may still hold 1") // down or not
-	d.release("a", d.claim("a", oneX))
+	d.refuses(RemoveMember{Member: "a"}, "may still hold 1") // down or not, and not counting what was forced
+	d.release("a", d.claim("a", leastX))
 	d.must(RemoveMember{Member: "a"})
+	d.wantSet(oneX, "")
 	if _, ok := d.s.Member("a"); ok {
 		t.Fatal("still there")
 	}

@@ -11,8 +11,13 @@ func (o *oracle) setSpec(c SetSpec) bool {
 	if c.Was != o.spec.Version || o.spec.Version == o.at || (o.cluster == "") != (c.Cluster != "") {
 		return false
 	}
-	if !oracleValid(c.Spec) {
+	if !oracleValid(c.Spec) || !oracleStaffed(c.Spec) {
 		return false
+	}
+	for id := range o.spec.Servers {
+		if _, still := c.Spec.Servers[id]; !still && !o.mayGo(id) {
+			return false
+		}
 	}
 	n := *o
 	n.slots = map[Key]*oracleSlot{}
@@ -65,6 +70,59 @@ func oracleValid(s Spec) bool {
 		}
 	}
 	return true
+}
+
+// oracleStaffed: somebody who votes stays, and those who do can reach the quorum.
+func oracleStaffed(s Spec) bool {
+	voters, stay := 0, 0
+	for _, server := range s.Servers {
+		if server.Role == RoleVoter || server.Role == RoleArbiter {
+			voters++
+			if !server.Removing {
+				stay++
+			}
+		}
+	}
+	switch {
+	case voters == 0:
+		return true
+	case stay == 0:
+		return false
+	case stay == 1:
+		return s.Quorum <= 1
+	case stay == 2:
+		return s.Quorum <= 2
+	default:
+		return s.Quorum <= stay-1
+	}
+}
+
+// mayGo: it has no vote, owns nothing, holds nothing and owes nothing.
+func (o *oracle) mayGo(id MemberID) bool {
+	for _, v := range o.voterIDs {
+		if v.Member() == id {
+			return false
+		}
+	}
+	if _, registered := o.members[id]; !registered {
+		return true
+	}
+	return !o.has(id) && len(o.replicas()[id]) == 0
+}
+
+// has: it owns something, or an entry names it that is not void, or it is up.
+func (o *oracle) has(id MemberID) bool {
+	for _, s := range o.slots {
+		if s.owner == id {
+			return true
+		}
+		for _, e := range s.entries {
+			if e.Member == id && (!e.Void || o.members[id].Up) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // oracleAddress is the address of "192.0.2.7/24".
@@ -128,7 +186,7 @@ func (o *oracle) replicas() map[MemberID]map[Key]bool {
 	for id := range o.members {
 		out[id] = map[Key]bool{}
 		for _, sysID := range o.spec.Servers[id].Systems {
-			if sys := o.spec.Systems[sysID]; sys.Split == Replicate {
+			if sys := o.spec.Systems[sysID]; sys.Split == Replicate && !o.spec.Servers[id].Removing {
 				for _, it := range sys.Items {
 					out[id][Key{System: sysID, Item: it.ID}] = true
 				}

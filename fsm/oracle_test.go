@@ -16,6 +16,7 @@ type oracle struct {
 	spec     Spec
 	maxTTL   time.Duration
 	voters   Index
+	voterIDs []VoterID
 	members  map[MemberID]Member
 	slots    map[Key]*oracleSlot
 	failures map[string]Failure // by member and key
@@ -381,16 +382,10 @@ func (o *oracle) remove(id MemberID) bool {
 	if _, ok := o.members[id]; !ok {
 		return false
 	}
-	for _, s := range o.slots {
-		if s.owner == id {
-			return false
-		}
-		for _, e := range s.entries {
-			if e.Member == id {
-				return false
-			}
-		}
+	if o.has(id) {
+		return false
 	}
+	o.drop(func(_ Key, e Entry) bool { return e.Member == id })
 	delete(o.members, id)
 	o.forget(id)
 	return true

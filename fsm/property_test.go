@@ -170,10 +170,15 @@ func (w *world) spec() Command {
 	for _, id := range []MemberID{"a", "b", "c"} {
 		server := spec.Servers[id]
 		server.Systems = slices.DeleteFunc(slices.Clone(server.Systems), func(SystemID) bool { return w.chance(15) })
+		was := w.d.s.Spec().Servers[id].Removing
+		server.Removing = was != w.chance(20)
 		spec.Servers[id] = server
-		if w.chance(8) {
+		if w.chance(8) || was && w.chance(50) {
 			delete(spec.Servers, id)
 		}
+	}
+	if w.chance(15) {
+		spec.Quorum = w.roll(4)
 	}
 	for _, id := range []SystemID{"all", "ip", "least", "one"} {
 		on(id, w.system)(&spec)
@@ -327,7 +332,13 @@ func TestAgainstOracle(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			if w.chance(5) {
 				o.voters++
-				w.d.s = w.d.s.WithVoters(Voters{Index: o.voters})
+				o.voterIDs = nil
+				for _, m := range []MemberID{"a", "b", "c"} {
+					if w.chance(30) {
+						o.voterIDs = append(o.voterIDs, NewVoterID(m, "1"))
+					}
+				}
+				w.d.s = w.d.s.WithVoters(Voters{Index: o.voters, IDs: o.voterIDs})
 			}
 			log = append(log, w.step(o))
 			image := snapshot(t, w.d.s)

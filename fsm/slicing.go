@@ -170,7 +170,7 @@ func (p *slicer) owed(slot *Slot, e Entry) Owed {
 func (p *slicer) replicas() int {
 	n := 0
 	for _, id := range p.state.spec.Servers[p.member].Systems {
-		if sys := p.state.spec.Systems[id]; p.here && sys.Split == Replicate {
+		if sys := p.state.spec.Systems[id]; p.here && sys.Split == Replicate && p.state.spec.serves(p.member, id) {
 			n += len(sys.Items)
 		}
 	}

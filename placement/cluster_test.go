@@ -132,6 +132,28 @@ func (c *cluster) settle(name string) {
 	c.apply(fsm.Settle{Member: fsm.MemberID(name), Epoch: c.epoch(name)})
 }
 
+// release confirms all that a member may still hold.
+func (c *cluster) release(name string) {
+	c.t.Helper()
+	m, _ := c.state.Member(fsm.MemberID(name))
+	report := fsm.Report{Member: fsm.MemberID(name), Epoch: m.Epoch}
+	for slot := range c.state.Slots() {
+		for _, e := range slot.Outstanding {
+			if string(e.Member) == name {
+				report.Released = append(report.Released, fsm.Claim{Key: slot.Key, Member: e.Member, Epoch: e.Epoch, Token: e.Token})
+			}
+		}
+	}
+	c.apply(report)
+}
+
+// removing marks a server as to be taken out, or takes the mark back.
+func (c *cluster) removing(name string, on bool) {
+	server := c.spec.Servers[fsm.MemberID(name)]
+	server.Removing = on
+	c.spec.Servers[server.Name] = server
+}
+
 // fail says that a hook of a slot failed at its owner.
 func (c *cluster) fail(name string, key fsm.Key, text string) {
 	c.t.Helper()

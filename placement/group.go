@@ -26,7 +26,8 @@ type group struct {
 	serving []fsm.MemberID // in Order
 	usable  []bool         // of each in serving
 	settled []bool
-	alive   []int // the usable ones
+	counts  []bool // homes are dealt to it: see count
+	alive   []int  // the usable ones
 	items   []item
 	next    int    // the item that take has come to
 	rehomed string // the reason for a new home
@@ -36,10 +37,11 @@ func newGroup(p *planner, sys fsm.System) *group {
 	g := &group{planner: p, sys: sys, items: make([]item, len(sys.Items))}
 	g.rehomed = "new home: " + string(sys.Name) + " was balanced anew"
 	for _, id := range p.order {
-		if !slices.Contains(p.spec.Servers[id].Systems, sys.Name) {
+		server := p.spec.Servers[id]
+		if server.Removing || !slices.Contains(server.Systems, sys.Name) {
 			continue
 		}
-		m, _ := p.state.Member(id)
+		m, registered := p.state.Member(id)
 		_, out := p.why[id]
 		if !out {
 			g.alive = append(g.alive, len(g.serving))
@@ -47,6 +49,7 @@ func newGroup(p *planner, sys fsm.System) *group {
 		g.serving = append(g.serving, id)
 		g.usable = append(g.usable, !out)
 		g.settled = append(g.settled, m.Settled)
+		g.counts = append(g.counts, registered)
 	}
 	for i := range g.items {
 		g.items[i] = item{owner: nobody, home: nobody, was: nobody}

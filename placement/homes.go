@@ -1,5 +1,24 @@
 package placement
 
+// count says to whom homes are dealt, in Order. A server that has never registered may
+// never come: it counts only where nothing has a home yet, as in Flip's dealing, and
+// where it was dealt one then.
+func (g *group) count() []int {
+	fresh := true
+	for _, it := range g.items {
+		if it.home != nobody {
+			fresh, g.counts[it.home] = false, true
+		}
+	}
+	out := make([]int, 0, len(g.serving))
+	for m := range g.serving {
+		if fresh || g.counts[m] {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 // homes gives a home to every item that has none, or whose home serves the
 // system no longer: the member with the fewest, on ties the one that Flip deals
 // to, then the first in Order. When nothing has a home yet that is Flip's
@@ -7,14 +26,19 @@ package placement
 //
 // Other items keep their homes, unless who serves the system has changed.
 func (g *group) homes() {
-	n := len(g.serving)
+	among := g.count()
+	n := len(among)
 	if n == 0 {
 		return
+	}
+	place := make([]int, len(g.serving)) // of each in serving among those that count
+	for i, m := range among {
+		place[m] = i
 	}
 	count := make([]int, n)
 	for _, it := range g.items {
 		if it.home != nobody {
-			count[it.home]++
+			count[place[it.home]]++
 		}
 	}
 	for i := range g.items {
@@ -25,24 +49,25 @@ func (g *group) homes() {
 		if least := lowest(count); count[home] > count[least] {
 			home = least
 		}
-		g.items[i].home = int32(home)
+		g.items[i].home = int32(among[home])
 		count[home]++
 	}
 	if g.sys.Rehome {
-		g.balance(count)
+		g.balance(among, place, count)
 	}
 }
 
 // balance moves homes from the member with the most, the last of equals, to the
 // one with the fewest, the first of equals, until they differ by one at most.
 // No smaller number of moves can do that. A member gives its last items away.
-func (g *group) balance(count []int) {
-	if highest(count) == lowest(count) || count[highest(count)]-count[lowest(count)] <= 1 {
+func (g *group) balance(among, place, count []int) {
+	if count[highest(count)]-count[lowest(count)] <= 1 {
 		return
 	}
 	of := make([][]int, len(count))
 	for i, it := range g.items {
-		of[it.home] = append(of[it.home], i)
+		at := place[it.home]
+		of[at] = append(of[at], i)
 	}
 	for {
 		from, to := highest(count), lowest(count)
@@ -50,7 +75,7 @@ func (g *group) balance(count []int) {
 			return
 		}
 		last := len(of[from]) - 1
-		g.items[of[from][last]].home = int32(to)
+		g.items[of[from][last]].home = int32(among[to])
 		of[from] = of[from][:last]
 		count[from]--
 		count[to]++
@@ -80,12 +105,13 @@ func highest(count []int) int {
 }
 
 // commonHome is the one home of all items of a choose_one system: the first
-// that is stored and still serves it, else the first member in Order.
+// that is stored and still serves it, else the first member in Order that counts.
 func (g *group) commonHome() {
-	if len(g.serving) == 0 {
+	among := g.count()
+	if len(among) == 0 {
 		return
 	}
-	home := int32(0)
+	home := int32(among[0])
 	for _, it := range g.items {
 		if it.home != nobody {
 			home = it.home

@@ -92,7 +92,7 @@ func (j *judgement) serving(sys fsm.System) []fsm.MemberID {
 	}
 	var out []fsm.MemberID
 	for id, s := range j.before.Spec().Servers {
-		if !slices.Contains(s.Systems, sys.Name) {
+		if s.Removing || !slices.Contains(s.Systems, sys.Name) {
 			continue
 		}
 		i := 0
@@ -109,6 +109,32 @@ func (j *judgement) serving(sys fsm.System) []fsm.MemberID {
 	}
 	j.served[sys.Name] = out
 	return out
+}
+
+// counting are those of serving to whom homes are dealt: who has never registered only
+// where nothing has a home yet, or where it is somebody's.
+func (j *judgement) counting(sys fsm.System) []fsm.MemberID {
+	var homes, out []fsm.MemberID
+	for slot := range j.before.SlotsOf(sys.Name) {
+		if _, in := sysItem(sys, slot.Item); in && slices.Contains(j.serving(sys), slot.Home) {
+			homes = append(homes, slot.Home)
+		}
+	}
+	for _, m := range j.serving(sys) {
+		if _, registered := j.before.Member(m); registered || len(homes) == 0 || slices.Contains(homes, m) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func sysItem(sys fsm.System, id fsm.ItemID) (fsm.Item, bool) {
+	for _, item := range sys.Items {
+		if item.ID == id {
+			return item, true
+		}
+	}
+	return fsm.Item{}, false
 }
 
 // rate is 0 for who cannot hold, 1 for who has failed, 2 for who would keep the
@@ -184,7 +210,7 @@ func (j *judgement) shard(sys fsm.System) {
 
 // homes: a home changes only when it must, and balance is kept.
 func (j *judgement) homes(sys fsm.System) {
-	serving := j.serving(sys)
+	serving := j.counting(sys)
 	if len(serving) == 0 {
 		return
 	}

@@ -79,6 +79,8 @@ func unusable(v View, id fsm.MemberID) string {
 	}
 	m, registered := v.State.Member(id)
 	switch {
+	case v.State.Spec().Servers[id].Removing:
+		return "is to leave the cluster"
 	case !registered:
 		return "has not registered yet"
 	case !m.Up:

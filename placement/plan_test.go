@@ -163,7 +163,7 @@ func (w *walk) step() {
 	m := rapid.SampledFrom(names("n", 6)).Draw(w.rt, "member")
 	state, registered := w.state.Member(fsm.MemberID(m))
 	_, listed := w.spec.Servers[fsm.MemberID(m)]
-	switch rapid.IntRange(0, 10).Draw(w.rt, "what") {
+	switch rapid.IntRange(0, 11).Draw(w.rt, "what") {
 	case 0, 1, 2:
 		if listed {
 			w.up(m)
@@ -193,6 +193,10 @@ func (w *walk) step() {
 	case 10:
 		system := rapid.SampledFrom([]string{"s", "t", ""}).Draw(w.rt, "maintained")
 		w.maintain(system, !slices.Contains(w.state.Maintenance(), fsm.SystemID(system)))
+	case 11:
+		if registered {
+			w.release(m)
+		}
 	}
 }
 
@@ -230,13 +234,27 @@ func (w *walk) edit(m string) {
 	case 0:
 		w.drawServer(m)
 	case 1:
-		if len(w.spec.Servers) > 1 {
-			delete(w.spec.Servers, fsm.MemberID(m))
-		}
+		w.takeOut(m)
 	default:
 		w.drawSystem(rapid.SampledFrom([]string{"s", "t"}).Draw(w.rt, "system"))
 	}
 	w.commit()
+}
+
+// takeOut marks a server as to be taken out, takes the mark back, or takes it out once
+// all is gone from it.
+func (w *walk) takeOut(m string) {
+	id := fsm.MemberID(m)
+	server, listed := w.spec.Servers[id]
+	switch {
+	case !listed:
+	case server.Removing && w.state.Spec().Servers[id].Removing && w.state.Drained(id):
+		delete(w.spec.Servers, id)
+	case server.Removing:
+		w.removing(m, false)
+	case len(w.spec.Staying()) > 1:
+		w.removing(m, true)
+	}
 }
 
 // judged plans, with the oracle's complaints as the test's failure.

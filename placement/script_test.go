@@ -76,6 +76,8 @@ type scripted struct {
 //
 //	server NAME [PRIORITY] [serves SYSTEM…]    remove server|system NAME
 //	system NAME TYPE [at-most-one] [ip] [ITEM…]     data SYSTEM [+ITEM…] [-ITEM…]
+//	removing NAME    staying NAME              it is to leave the cluster, or after all not
+//	release NAME                               it confirms all that it may still hold
 //	commit                                     the above enters the log
 //	up NAME…    down NAME…    leave NAME       reboot NAME   settle NAME
 //	fail NAME SYSTEM ITEM TEXT…                it failed there
@@ -94,6 +96,10 @@ func (s *scripted) command(words []string) (string, error) {
 	case "remove":
 		delete(s.spec.Servers, fsm.MemberID(args[1]))
 		delete(s.spec.Systems, fsm.SystemID(args[1]))
+	case "removing", "staying":
+		s.removing(args[0], verb == "removing")
+	case "release":
+		s.release(args[0])
 	case "data":
 		s.data(args)
 	case "commit":

@@ -13,7 +13,7 @@ type View struct {
 	State *fsm.State
 	// Unusable members get nothing and lose what they own, with the reason in
 	// words ("is down"). Plan adds to it those that the State shows as down,
-	// leaving or never registered.
+	// leaving, to be taken out or never registered.
 	Unusable map[fsm.MemberID]string
 	Budget   int // most moves in the answer; 0: fsm.MaxMoves
 }
