@@ -176,7 +176,7 @@ func (o *openPoll) standing(now time.Duration, without Rule) int {
 }
 
 // needed is how many answers call a member down.
-func (p *poller) needed(list fsm.Voters) int { return max(list.Majority(), p.spec().Quorum) }
+func (p *poller) needed(list fsm.Voters) int { return p.spec().VotesNeeded(list) }
 
 // evidence lists the answers by voter.
 func (o *openPoll) evidence() []fsm.Vote {

@@ -83,7 +83,7 @@ func quorumOf(v fsm.Voters, spec *fsm.Spec) api.Quorum {
 		n = len(spec.Servers)
 		majority = n/2 + 1
 	}
-	q := api.Quorum{Votes: max(majority, spec.Quorum), Others: max(n-1, 0)}
+	q := api.Quorum{Votes: max(majority, min(spec.Quorum, n-1)), Others: max(n-1, 0)}
 	switch {
 	case n == 0:
 		q = api.Quorum{Words: "not known yet"}
