@@ -44,6 +44,8 @@ func (n *Node) feed(ctx context.Context, seen <-chan raft.Observation) {
 		if spec := v.state.Spec(); spec.Version != version {
 			version = spec.Version
 			n.retime(spec.Timing)
+			wake(n.wakeTakeIn)
+			wake(n.wakeGreeter)
 		}
 		select {
 		case <-ctx.Done():

@@ -63,7 +63,8 @@ func judge(mine, theirs Hello, s fsm.Server) Finding {
 		f.Trouble = TroubleCluster
 		f.Words = fmt.Sprintf("%s belongs to cluster %s, this node to cluster %s", f.Name, theirs.Cluster, mine.Cluster)
 		f.Hint = "if it is to join, stop it and move its data directory away"
-	case mine.Voters != theirs.Voters:
+	case mine.Voters != theirs.Voters && (mine.Cluster == "" || mine.Cluster != theirs.Cluster):
+		// Two of one cluster read the same log: one of them is a moment ahead.
 		f.Trouble = TroubleVoters
 		f.Words = fmt.Sprintf("%s has another list of voters: there %s; here %s",
 			f.Name, strings.Join(theirs.VoterList, ", "), strings.Join(mine.VoterList, ", "))
@@ -185,6 +186,17 @@ func (a *acquaintances) all() []Finding {
 	}
 	slices.SortFunc(out, func(x, y Finding) int { return strings.Compare(string(x.Name), string(y.Name)) })
 	return out
+}
+
+// keep forgets all but some.
+func (a *acquaintances) keep(servers []fsm.Server) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name := range a.last {
+		if !slices.ContainsFunc(servers, func(s fsm.Server) bool { return s.Name == name }) {
+			delete(a.last, name)
+		}
+	}
 }
 
 // instances are those that the others last said they were.

@@ -64,7 +64,8 @@ func TestJudge(t *testing.T) {
 		{"older wire", with(func(h *Hello) { h.Wire = [2]uint16{1, 1} }), TroubleWire, []string{"1 to 1"}},
 		{"wire in common", with(func(h *Hello) { h.Wire = [2]uint16{3, 9} }), TroubleNone, nil},
 		{"another cluster", with(func(h *Hello) { h.Cluster = "bbb" }), TroubleCluster, []string{"aaa", "bbb"}},
-		{"another list", with(func(h *Hello) { h.Voters = [32]byte{2}; h.VoterList = []string{"n9 y"} }), TroubleVoters, []string{"n1 x", "n9 y"}},
+		{"another list, and of this cluster: a moment ahead", with(func(h *Hello) { h.Voters = [32]byte{2}; h.VoterList = []string{"n9 y"} }), TroubleNone, nil},
+		{"another list", with(func(h *Hello) { h.Cluster = ""; h.Voters = [32]byte{2}; h.VoterList = []string{"n9 y"} }), TroubleVoters, []string{"n1 x", "n9 y"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

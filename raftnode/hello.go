@@ -67,14 +67,11 @@ func (n *Node) empty() bool {
 	return r.LastIndex() == 0 && r.CurrentTerm() == 0
 }
 
-// isVoter reports whether the configuration gives a server a vote.
-func isVoter(s fsm.Server) bool { return s.Role == fsm.RoleVoter || s.Role == fsm.RoleArbiter }
-
 // votersIn are the names of a configuration's voters, sorted.
 func votersIn(spec fsm.Spec) []fsm.MemberID {
 	var names []fsm.MemberID
 	for name, s := range spec.Servers {
-		if isVoter(s) {
+		if s.Votes() {
 			names = append(names, name)
 		}
 	}
@@ -160,10 +157,12 @@ const (
 // greeter greets for ever, and founds the cluster when that falls to this node.
 func (n *Node) greeter(ctx context.Context) {
 	for {
-		found := n.greetAll(ctx, n.others(n.spec()))
+		others := n.others(n.spec())
+		found := n.greetAll(ctx, others)
 		if ctx.Err() != nil {
 			return
 		}
+		n.met.keep(others)
 		wait := greetCalm
 		if !n.takenIn() {
 			wait = greetEager
@@ -175,11 +174,12 @@ func (n *Node) greeter(ctx context.Context) {
 	}
 }
 
-// takenIn reports whether this node has its vote, as far as its log says, or
-// the cluster does without.
+// takenIn reports whether this node has its vote, as far as its log says. One that is
+// to leave asks often: others may know before its log does that it has.
 func (n *Node) takenIn() bool {
 	v := n.machine.view()
-	return v.state.Spec().Version != 0 && v.state.Voters().Has(n.self)
+	spec := v.state.Spec()
+	return spec.Version != 0 && v.state.Voters().Has(n.self) && !spec.Servers[n.cfg.Self].Removing
 }
 
 // found bootstraps the cluster if this node is the one to do it and may.

@@ -208,6 +208,11 @@ func (n *Node) goodbyes() []fsm.Goodbye {
 // carryOut proposes what Next decided and reports whether it was applied.
 func (n *Node) carryOut(ctx context.Context, cmd fsm.Command) bool {
 	res, err := n.apply(ctx, fsm.Encode(cmd))
+	for _, each := range res.Each { // a batch is applied whatever becomes of its parts
+		if !each.Applied && res.Applied {
+			res.Applied, res.Why = false, each.Why
+		}
+	}
 	e := n.log.Info()
 	switch {
 	case ctx.Err() != nil:
@@ -225,6 +230,8 @@ func (n *Node) carryOut(ctx context.Context, cmd fsm.Command) bool {
 		e = e.Int("moves", len(c.Moves))
 	case fsm.Goodbye:
 		e = e.Str("member", string(c.Member)).Int("kept", len(c.Kept))
+	case fsm.RemoveMember:
+		e = e.Str("member", string(c.Member))
 	}
 	if len(res.Dropped) > 0 {
 		e = e.Int("dropped", len(res.Dropped))

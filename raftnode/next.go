@@ -44,7 +44,7 @@ type waiting struct {
 //
 // First come the Downs, which nothing holds back; what one command cannot carry
 // (fsm.MaxMoves) follows as planned moves, which `delay` does not concern since
-// their owner is down. Then goodbyes, then planned moves.
+// their owner is down. Then goodbyes, then who has left for good, then planned moves.
 func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 	if l.State.Spec().Version == 0 {
 		return nil, 0
@@ -54,6 +54,9 @@ func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 	}
 	if g, ok := nextGoodbye(l); ok {
 		return g, l.Now
+	}
+	if cmd, ok := nextRemoval(l); ok {
+		return cmd, l.Now
 	}
 	if again, held := a.hold(l); held {
 		return nil, again
@@ -121,7 +124,7 @@ func (a *Agenda) hold(l Look) (again time.Duration, held bool) {
 	first := !dealt(l.State)
 	if !a.begun {
 		a.begun, a.ready = true, -1
-		a.released = !first && 2*countUp(l.State) > len(spec.Servers)
+		a.released = !first && 2*countUp(l.State) > len(expected(l.State))
 	}
 	if a.released {
 		return 0, false
@@ -134,7 +137,7 @@ func (a *Agenda) hold(l Look) (again time.Duration, held bool) {
 		return 0, true
 	}
 	until := a.ready + 2*fsm.Slack(spec.Timing.Lease)
-	if (votes < wanted || countUp(l.State) < len(spec.Servers)) && l.Now < until {
+	if (votes < wanted || countUp(l.State) < len(expected(l.State))) && l.Now < until {
 		return until, true
 	}
 	a.released = true
@@ -151,26 +154,43 @@ func dealt(s *fsm.State) bool {
 	return false
 }
 
-// countUp is how many of the configured servers are up.
+// expected are the servers whose part in the cluster counts: not who is to leave, and
+// once anything was dealt, not who was added and has never come.
+func expected(s *fsm.State) []fsm.Server {
+	founding := !dealt(s)
+	var out []fsm.Server
+	for id, server := range s.Spec().Servers {
+		if _, registered := s.Member(id); !server.Removing && (founding || registered) {
+			server.Name = id
+			out = append(out, server)
+		}
+	}
+	return out
+}
+
+// countUp is how many of them are up.
 func countUp(s *fsm.State) int {
 	n := 0
-	for id := range s.Spec().Servers {
-		if m, ok := s.Member(id); ok && m.Up {
+	for _, server := range expected(s) {
+		if m, ok := s.Member(server.Name); ok && m.Up {
 			n++
 		}
 	}
 	return n
 }
 
-// countVotes is how many of the configuration's voters have their vote.
+// countVotes is how many of their voters have their vote.
 func countVotes(s *fsm.State) (have, wanted int) {
-	names := votersIn(*s.Spec())
-	for _, id := range s.Voters().IDs {
-		if slices.Contains(names, id.Member()) {
+	for _, server := range expected(s) {
+		if !server.Votes() {
+			continue
+		}
+		wanted++
+		if s.HasVote(server.Name) {
 			have++
 		}
 	}
-	return have, len(names)
+	return have, wanted
 }
 
 // due are the planned moves that may be proposed now. A system's delay begins

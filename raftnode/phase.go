@@ -30,7 +30,7 @@ type Phase struct {
 	Stage   Stage
 	Words   string
 	Hint    string    // what to do; "" when nothing
-	Removed fsm.Index // the index of the list without this node; 0: none, or not known
+	Removed fsm.Index // by when it was removed, as another server has confirmed; 0: not, or not known
 	Peers   []Finding // by name
 }
 
@@ -45,37 +45,71 @@ func (n *Node) Phase() Phase {
 		p.Stage, p.Words = StageStarting, "Raft is not running"
 	case n.empty():
 		n.newPhase(&p)
-	case n.wasRemoved(r):
-		removedPhase(&p, n.self, v.state.Voters())
+	case n.removedPhase(&p, v, r):
 	case v.state.Voters().Has(n.self):
 		n.votingPhase(&p, leader)
 	default:
 		p.Stage = StageJoining
 		p.Words = "this server has no vote yet: its log catches up"
-		if leader == "" {
+		switch {
+		case v.state.Spec().Servers[n.cfg.Self].Removing:
+			p.Words = "this server is to leave the cluster, and has no vote any more"
+		case leader == "":
 			p.Words = "this server waits for a leader"
 		}
 	}
 	return p
 }
 
-// wasRemoved reports whether the newest list in this node's log is without it,
-// with a vote or without.
-func (n *Node) wasRemoved(r *raft.Raft) bool {
-	servers := r.GetConfiguration().Configuration().Servers
-	return len(servers) > 0 && !slices.ContainsFunc(servers, func(s raft.Server) bool {
-		return fsm.VoterID(s.ID) == n.self
-	})
-}
-
-// removedPhase names the index only if it is known: a leader stops sending to a
-// server as soon as that one has the entry that removes it, committed or not.
-func removedPhase(p *Phase, self fsm.VoterID, list fsm.Voters) {
+// removedPhase fills the phase of a server that was taken out. It names the index only
+// once another server has confirmed it: a leader stops sending to a server as soon as
+// that one has the entry that takes its vote, committed or not; and who is being taken
+// in reads first of the time when it was not there.
+func (n *Node) removedPhase(p *Phase, v view, r *raft.Raft) bool {
+	removed, at := removedIn(v.state, n.self, r.GetConfiguration().Configuration().Servers)
+	says, named, ok := newest(n.hello(), p.Peers)
+	confirmed := ok && !named && v.state.Spec().Version != 0 && says > n.cfg.Seed.Version
+	if ok && named || !confirmed && !removed {
+		return false
+	}
 	p.Stage, p.Words = StageRemoved, "this server was removed from the cluster"
-	if !list.Has(self) {
-		p.Removed = list.Index
+	if confirmed {
+		if p.Removed = at; at == 0 {
+			p.Removed = says
+		}
 		p.Words = fmt.Sprintf("this server was removed from the cluster at index %d", p.Removed)
 	}
+	return true
+}
+
+// removedIn is whether the newest list in a server's own log is without it, with a vote
+// or without, and at which index, 0 if that need not be committed.
+func removedIn(s *fsm.State, self fsm.VoterID, servers []raft.Server) (bool, fsm.Index) {
+	if len(servers) == 0 || slices.ContainsFunc(servers, func(o raft.Server) bool { return fsm.VoterID(o.ID) == self }) {
+		return false, 0
+	}
+	if s.Voters().Has(self) {
+		return true, 0
+	}
+	return true, s.Voters().Index
+}
+
+// newest is what the one with the most of the log, of those that this server has asked
+// and that have no less of it than itself, says of this server: whether its
+// configuration names it, and at which index.
+func newest(mine Hello, peers []Finding) (at fsm.Index, named, ok bool) {
+	for _, f := range peers {
+		h := f.Hello
+		if h == nil || mine.Cluster == "" || h.Cluster != mine.Cluster || h.Applied < max(mine.Applied, at) {
+			continue
+		}
+		at, ok = h.Applied, true
+		named = slices.ContainsFunc(h.VoterList, func(line string) bool {
+			name, _, _ := strings.Cut(line, " ")
+			return fsm.MemberID(name) == mine.Name
+		})
+	}
+	return at, named, ok
 }
 
 func (n *Node) votingPhase(p *Phase, leader fsm.VoterID) {
@@ -89,6 +123,9 @@ func (n *Node) votingPhase(p *Phase, leader fsm.VoterID) {
 		p.Stage, p.Words = StageRunning, "this server leads"
 	default:
 		p.Stage, p.Words = StageRunning, fmt.Sprintf("%s leads", leader.Member())
+	}
+	if s := n.machine.view().state; s.Spec().Servers[n.cfg.Self].Removing {
+		p.Words += "; this server is to leave the cluster: " + strings.Join(s.Waits(n.cfg.Self), "; ")
 	}
 }
 

@@ -52,20 +52,24 @@ func (n *Node) specSet(v view) <-chan struct{} {
 // not at all.
 func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
 	latest := r.GetConfiguration()
-	conf := latest.Configuration()
-	strangers := missing(*n.machine.view().state.Spec(), conf, n.self, n.met.instances())
-	if len(strangers) == 0 {
+	w := n.newcomers(latest.Configuration())
+	ask := missing(*w.state.Spec(), w.conf, n.self, n.met.instances())
+	leaving, waiting := w.leaving()
+	switch {
+	case len(leaving) > 0:
+		ask = union(ask, w.voting())
+	case len(ask) == 0 && waiting:
+		return takeInEager
+	case len(ask) == 0:
 		return takeInIdle
 	}
-	met := n.greetAll(ctx, strangers)
+	met := n.greetAll(ctx, ask)
 	if ctx.Err() != nil {
 		return takeInIdle
 	}
-	v := n.machine.view()
-	c, ok := nextChange(newcomers{
-		state: v.state, index: v.index, conf: conf, self: n.self, met: met,
-		mayChange: n.deps.Detector.MayChangeVoters(),
-	})
+	w = n.newcomers(w.conf)
+	w.met = met
+	c, ok := nextChange(w)
 	if !ok {
 		if c.catchingUp {
 			return takeInEager
@@ -78,7 +82,27 @@ func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
 		}
 		return takeInCalm
 	}
+	if c.kind == handOver {
+		return takeInCalm // by then another one leads
+	}
 	return 0
+}
+
+// newcomers is all that is known of the servers that come and go but what they answer.
+func (n *Node) newcomers(conf raft.Configuration) newcomers {
+	v := n.machine.view()
+	return newcomers{state: v.state, index: v.index, conf: conf, self: n.self, mayChange: n.deps.Detector.MayChangeVoters()}
+}
+
+// union is two lists of servers without repetition.
+func union(a, b []fsm.Server) []fsm.Server {
+	out := slices.Clone(a)
+	for _, s := range b {
+		if !slices.ContainsFunc(a, func(o fsm.Server) bool { return o.Name == s.Name }) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // change carries one change out and waits until it is committed. It is refused
@@ -98,6 +122,10 @@ func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange, index uin
 			f = r.AddNonvoter(c.id, c.addr, index, enqueueWait)
 		case giveVote:
 			f = r.AddVoter(c.id, c.addr, index, enqueueWait)
+		case letGo:
+			f = r.RemoveServer(c.id, index, enqueueWait)
+		case handOver: // Raft bounds it by its election timeout
+			return struct{}{}, r.LeadershipTransferToServer(c.id, c.addr).Error()
 		}
 		return struct{}{}, f.Error()
 	})
@@ -109,13 +137,15 @@ func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange, index uin
 	return err
 }
 
-// changeKind is one of the three steps of taking a server in.
+// changeKind is one of the steps of taking a server in or out.
 type changeKind int
 
 const (
 	removeOld changeKind = iota + 1
 	addLearner
 	giveVote
+	letGo    // of a server that is to leave
+	handOver // to another leader: this one is to leave
 )
 
 // confChange is one change of Raft's configuration.
@@ -124,15 +154,17 @@ type confChange struct {
 	id         raft.ServerID
 	addr       raft.ServerAddress
 	words      string
+	first      bool // of a leaving: it comes before all that join
 	catchingUp bool // no change: somebody needs a moment only
+	soon       bool // no change: a newcomer gets its vote soon
 }
 
 // missing are the servers without a vote under the instance they last said
-// they were; all others are left alone.
+// they were; all others are left alone, and so is who is to leave.
 func missing(spec fsm.Spec, conf raft.Configuration, self fsm.VoterID, said map[fsm.MemberID]string) []fsm.Server {
 	var out []fsm.Server
 	for _, name := range votersIn(spec) {
-		if name == self.Member() {
+		if name == self.Member() || spec.Servers[name].Removing {
 			continue
 		}
 		have := serverOf(conf, name)
@@ -166,13 +198,31 @@ type newcomers struct {
 	mayChange bool
 }
 
-// nextChange is the one change of Raft's configuration to be made now, if any.
-// Votes come first: who has caught up must not wait for who has not.
+// nextChange is the one change of Raft's configuration to be made now, if any. Who is
+// down and to leave goes before another comes (L7); who is up goes after that.
 func nextChange(w newcomers) (confChange, bool) {
+	leave, leaves := w.nextLeaving()
+	if leaves && leave.first {
+		return leave, true
+	}
+	join, joins := w.nextJoining()
+	switch {
+	case joins:
+		return join, true
+	case leaves && !w.hasty(leave, join):
+		return leave, true
+	default:
+		return confChange{catchingUp: join.catchingUp || leave.catchingUp}, false
+	}
+}
+
+// nextJoining is the next step of taking a server in, if any. Votes come first: who
+// has caught up must not wait for who has not.
+func (w newcomers) nextJoining() (confChange, bool) {
 	free := !dealt(w.state) // founding: nothing is held yet, so no spacing (L7)
 	pace := confChange{}
 	var later *confChange
-	for _, name := range votersIn(*w.state.Spec()) {
+	for _, name := range w.state.Spec().Staying() {
 		f, ok := w.met[name]
 		if !ok || f.Hello == nil || f.Trouble != TroubleNone {
 			continue
@@ -198,6 +248,7 @@ func nextChange(w newcomers) (confChange, bool) {
 				return confChange{kind: giveVote, id: id, addr: addr, words: "this server has caught up: giving it its vote"}, true
 			}
 			pace.catchingUp = true
+			pace.soon = pace.soon || f.Hello.Running < newcomerFor
 		}
 	}
 	if later != nil {

@@ -1,0 +1,186 @@
+package raftnode
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// nextRemoval is the last step of taking a server out (L10): when it owns nothing, no
+// entry names it and the committed list is without it, the configuration is too and the
+// member is forgotten, in one entry of the log. A member that the configuration does
+// not name any more is forgotten by itself.
+func nextRemoval(l Look) (fsm.Command, bool) {
+	spec := l.State.Spec()
+	gone := func(id fsm.MemberID) bool { return !l.State.HasVote(id) && l.State.Drained(id) }
+	for _, id := range slices.Sorted(maps.Keys(spec.Servers)) {
+		if !spec.Servers[id].Removing || !gone(id) {
+			continue
+		}
+		b := fsm.Batch{Commands: [][]byte{
+			fsm.Encode(fsm.SetSpec{Was: spec.Version, Spec: spec.WithoutServer(id), At: l.Unix}),
+		}}
+		if _, registered := l.State.Member(id); registered {
+			b.Commands = append(b.Commands, fsm.Encode(fsm.RemoveMember{Member: id}))
+		}
+		return b, true
+	}
+	for id := range l.State.Members() {
+		if _, in := spec.Servers[id]; !in && gone(id) {
+			return fsm.RemoveMember{Member: id}, true
+		}
+	}
+	return nil, false
+}
+
+// leavers are Raft's servers that are to go: marked so in the configuration, or not in
+// it any more.
+func leavers(spec fsm.Spec, conf raft.Configuration) []raft.Server {
+	var out []raft.Server
+	for _, s := range conf.Servers {
+		if server, in := spec.Servers[fsm.VoterID(s.ID).Member()]; !in || server.Removing {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// leaving are those that Raft may let go of now (L7, L10): all is gone from them, and
+// for a vote it is time. What a server still has it must learn to let go of from the
+// log, so until then it stays in Raft, vote or not.
+func (w newcomers) leaving() (out []raft.Server, waiting bool) {
+	free := !dealt(w.state)
+	for _, s := range leavers(*w.state.Spec(), w.conf) {
+		early := s.Suffrage == raft.Voter && fsm.VoterID(s.ID) != w.self && !free && !w.mayChange
+		if early || !w.state.Drained(fsm.VoterID(s.ID).Member()) {
+			waiting = true
+			continue
+		}
+		out = append(out, s)
+	}
+	return out, waiting
+}
+
+// nextLeaving is the one server that Raft lets go of now, if any. Those without a vote
+// come first, then the votes of those that are down: they are missing already. The
+// leader itself hands its place over to a voter that stays, which goes on from there.
+func (w newcomers) nextLeaving() (confChange, bool) {
+	var best *confChange
+	leaving, waiting := w.leaving()
+	for _, s := range leaving {
+		c := confChange{kind: letGo, id: s.ID, addr: s.Address}
+		name := fsm.VoterID(s.ID).Member()
+		m, _ := w.state.Member(name)
+		switch {
+		case s.Suffrage != raft.Voter:
+			c.first, c.words = true, "taking a server out that has no vote"
+			return c, true
+		case !w.spares(s.ID):
+			continue
+		case fsm.VoterID(s.ID) == w.self:
+			heir, ok := w.heir()
+			if !ok || best != nil {
+				continue
+			}
+			c = confChange{
+				kind: handOver, id: heir.ID, addr: heir.Address,
+				words: fmt.Sprintf("this leader is to leave the cluster: handing its place over to %s", fsm.VoterID(heir.ID).Member()),
+			}
+		case !m.Up:
+			c.first, c.words = true, "taking the vote of a server that is to leave the cluster and is down"
+		default:
+			c.words = "taking the vote of a server that is to leave the cluster"
+		}
+		if best == nil || c.first && !best.first || best.kind == handOver {
+			best = &c
+		}
+	}
+	if best == nil {
+		return confChange{catchingUp: waiting}, false
+	}
+	return *best, true
+}
+
+// left are the voters that there are without one.
+func (w newcomers) left(without raft.ServerID) []raft.Server {
+	var out []raft.Server
+	for _, s := range w.conf.Servers {
+		if s.Suffrage == raft.Voter && s.ID != without {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// spares reports whether the cluster works on without a voter: a majority of those
+// left is up, and answers. Raft would need it already for the entry that takes the vote.
+func (w newcomers) spares(id raft.ServerID) bool {
+	left := w.left(id)
+	answering := 0
+	for _, s := range left {
+		if w.answers(s) {
+			answering++
+		}
+	}
+	return len(left) > 0 && answering > len(left)/2
+}
+
+// answers reports whether a voter is up in the log and has just been heard.
+func (w newcomers) answers(s raft.Server) bool {
+	if fsm.VoterID(s.ID) == w.self {
+		return true
+	}
+	m, ok := w.state.Member(fsm.VoterID(s.ID).Member())
+	f := w.met[fsm.VoterID(s.ID).Member()]
+	return ok && m.Up && f.Hello != nil && fsm.NewVoterID(f.Name, f.Hello.Instance) == fsm.VoterID(s.ID)
+}
+
+// heir is who leads after this leader: the first voter by name that stays and answers.
+func (w newcomers) heir() (raft.Server, bool) {
+	staying := w.state.Spec().Staying()
+	var best *raft.Server
+	for _, s := range w.left(raft.ServerID(w.self)) {
+		if slices.Contains(staying, fsm.VoterID(s.ID).Member()) && w.answers(s) && (best == nil || s.ID < best.ID) {
+			best = &s
+		}
+	}
+	if best == nil {
+		return raft.Server{}, false
+	}
+	return *best, true
+}
+
+// Few voters wait for a newcomer before one of them goes, but not for ever: it may be
+// just the one that goes who keeps it from being taken in.
+const (
+	fewVoters   = 3
+	newcomerFor = 30 * time.Second // that long after it has started
+)
+
+// hasty reports whether a vote would be taken a moment before another one comes, from
+// so few that it matters.
+func (w newcomers) hasty(leave, join confChange) bool {
+	id := leave.id
+	if leave.kind == handOver {
+		id = raft.ServerID(w.self)
+	}
+	return join.soon && len(w.left(id)) < fewVoters
+}
+
+// voting are the servers of the voters that would be left, for greeting them.
+func (w newcomers) voting() []fsm.Server {
+	var out []fsm.Server
+	for _, s := range w.left("") {
+		name := fsm.VoterID(s.ID).Member()
+		if server, in := w.state.Spec().Servers[name]; in && name != w.self.Member() {
+			server.Name = name
+			out = append(out, server)
+		}
+	}
+	return out
+}
