@@ -146,6 +146,9 @@ func (n *Node) newPhase(p *Phase) {
 	case full != "":
 		p.Stage = StageJoining
 		p.Words = fmt.Sprintf("the cluster exists already (%s has its data): waiting for its leader to take this server in", full)
+	case n.cfg.Cluster != "":
+		p.Stage = StageJoining
+		p.Words = fmt.Sprintf("waiting for the leader of cluster %s to take this server in", n.cfg.Cluster)
 	case len(voters) > 0 && voters[0] == n.cfg.Self:
 		p.Stage = StageFounding
 		p.Words = fmt.Sprintf("this server founds the cluster as soon as %d of the %d servers are there with empty data directories and the same list of servers (now: %d)",
