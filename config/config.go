@@ -76,13 +76,17 @@ func (ps Problems) Error() string {
 type Overrides struct {
 	ID       string // of --id; wins over the file's id
 	Hostname string // the last resort for the id
+	// Joining: the node takes what its cluster has agreed on from the cluster. The
+	// file need not say it: servers and cluster may be missing, and this node among
+	// the servers.
+	Joining bool
 }
 
 // Parse reads a configuration file's bytes; path only names it in messages and
 // is where relative paths in it start. The error is Problems, with every error
 // that was found; the File is nil then.
 func Parse(path string, data []byte, o Overrides) (*File, error) {
-	p := &parser{file: path, lines: newLines(data)}
+	p := &parser{file: path, lines: newLines(data), joining: o.Joining}
 	root := p.read(data)
 	if root != nil && root.kind != kindObject {
 		p.fail(root.at, "", "", "the file must hold an object, not %s", root.describe())
@@ -105,7 +109,10 @@ func (p *parser) interpret(root *value, over Overrides) *File {
 	top := p.object(root, "", "")
 	var f File
 	f.Spec.Timing = p.timing(top)
-	cluster := p.child(top, "cluster", levelCluster)
+	cluster := p.object(nil, "", levelCluster)
+	if _, there := top.byKey["cluster"]; there || !p.joining {
+		cluster = p.child(top, "cluster", levelCluster)
+	}
 	systems := p.systems(cluster, f.Spec.Timing)
 	f.Spec.Servers = p.servers(top, systems)
 	f.Spec.Systems = systems.specs()
@@ -121,6 +128,7 @@ func (p *parser) interpret(root *value, over Overrides) *File {
 type parser struct {
 	file        string
 	lines       lines
+	joining     bool
 	errs, notes Problems
 }
 

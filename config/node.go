@@ -44,7 +44,8 @@ func (p *parser) beside(name string) string {
 }
 
 // id takes --id, else the file's id, else the host name, in full or up to its
-// first dot; whichever it is must be a server.
+// first dot; whichever it is must be a server, or, of a node that joins, a name
+// that a server can have.
 func (p *parser) id(top object, over Overrides, servers map[fsm.MemberID]fsm.Server) fsm.MemberID {
 	id, f := top.text("id")
 	at, what, hint := f.at, "the id", ""
@@ -62,6 +63,12 @@ func (p *parser) id(top object, over Overrides, servers map[fsm.MemberID]fsm.Ser
 		}
 	}
 	v, list := top.get("servers")
+	if p.joining {
+		if !f.set || over.ID != "" {
+			at = top.at
+		}
+		return p.newcomer(at, what, id, hint)
+	}
 	if v == nil || v.kind != kindObject || len(v.members) == 0 {
 		return fsm.MemberID(id) // reported already
 	}
@@ -80,6 +87,15 @@ func (p *parser) id(top object, over Overrides, servers map[fsm.MemberID]fsm.Ser
 	}
 	p.fail(at, "id", hint, "%s %s is not among the servers", what, quote(id))
 	return ""
+}
+
+// newcomer is the id of a node that its cluster's file need not name.
+func (p *parser) newcomer(at int, what, id, hint string) fsm.MemberID {
+	if !serverName(id) {
+		p.fail(at, "id", hint, "%s %s cannot be the name of a server: letters, digits and ._- are good, at most %d", what, quote(id), maxName)
+		return ""
+	}
+	return fsm.MemberID(id)
 }
 
 // metrics reads where /metrics is served on a port of its own; own is the node's

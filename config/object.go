@@ -263,6 +263,12 @@ func (p *parser) name(m member, path, what string, allowed func(rune) bool) bool
 	return false
 }
 
+// serverName reports whether a server can have the name.
+func serverName(name string) bool {
+	return name != "" && len(name) <= maxName && name[0] != '.' && name[0] != '-' &&
+		!strings.ContainsFunc(name, func(r rune) bool { return !inServerName(r) })
+}
+
 // inServerName: a server's name becomes part of file names, addresses and
 // certificates.
 func inServerName(r rune) bool {

@@ -15,6 +15,8 @@ func (p *parser) servers(top object, sys *systems) map[fsm.MemberID]fsm.Server {
 	v, f := top.get("servers")
 	out := map[fsm.MemberID]fsm.Server{}
 	switch {
+	case !f.set && p.joining:
+		return out
 	case !f.set:
 		p.missing(f, "the members by name")
 		return out
