@@ -53,6 +53,7 @@ var statusOf = map[string]int{
 	CodeRefused:     http.StatusConflict,
 	CodeChanged:     http.StatusConflict,
 	CodeUncertain:   http.StatusGatewayTimeout,
+	CodeTaken:       http.StatusConflict,
 	CodeInternal:    http.StatusInternalServerError,
 }
 

@@ -37,6 +37,9 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodPost, api.PathCleanup, api.MaxWrite, l.cleanup)
 	r.handle(http.MethodPost, api.PathMaintenance, api.MaxWrite, l.maintain)
 	r.handle(http.MethodPost, api.PathRelease, api.MaxWrite, l.release)
+	r.handle(http.MethodGet, api.PathMembers, 0, l.memberList)
+	r.handle(http.MethodPost, api.PathMemberAdd, api.MaxWrite, l.memberAdd)
+	r.handle(http.MethodPost, api.PathMemberRemove, api.MaxWrite, l.memberRemove)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}

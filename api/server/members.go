@@ -42,6 +42,7 @@ func NewMembers(c MembersConfig) *Server {
 	r.handle(http.MethodPost, api.PathPropose, api.MaxProposal, m.propose)
 	r.handle(http.MethodPost, api.PathNeighbours, maxNeighbours, m.neighbours)
 	r.handle(http.MethodPost, api.PathTime, maxTime, m.time)
+	r.handle(http.MethodPost, api.PathJoin, maxJoin, m.join)
 	return newServer(r.mux, c.Log)
 }
 
