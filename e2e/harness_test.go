@@ -186,13 +186,19 @@ func (c *cluster) start(ids ...string) {
 
 func (c *cluster) startWith(id, file string, env ...string) *proc {
 	c.t.Helper()
+	return c.startArgs(id, env, file)
+}
+
+// startArgs runs `flip run` with arguments of its own.
+func (c *cluster) startArgs(id string, env []string, more ...string) *proc {
+	c.t.Helper()
 	name := fmt.Sprintf("%s.%d.log", id, time.Now().UnixNano())
 	log, err := os.Create(filepath.Join(c.dir, name))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	args := slices.Concat(c.wrap, []string{binary, "run", "--id", id, "--dir", filepath.Join(c.dir, "d"), file})
+	args := slices.Concat(c.wrap, []string{binary, "run", "--id", id, "--dir", filepath.Join(c.dir, "d")}, more)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env, cmd.Stderr, cmd.Stdout = append(slices.Clone(c.env), env...), log, log
 	if c.stdin != nil {

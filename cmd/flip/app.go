@@ -66,7 +66,7 @@ func (a *App) cli() *cli.App {
 		ErrWriter: a.Stderr,
 		Commands: []*cli.Command{
 			runCommand(a), statusCommand(a), assignCommand(a), checkCommand(a),
-			itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
+			memberCommand(a), itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
 			demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
 		},
 		Action:               a.noCommand,
@@ -153,6 +153,9 @@ func (a *App) explain(err error) {
 	case errors.As(err, &problems):
 		// Each line begins with its file and line already, for an editor.
 		_, _ = fmt.Fprintln(a.Stderr, problems.Error())
+		if errors.As(err, &hint) {
+			_, _ = fmt.Fprintln(a.Stderr, "  "+hint.hint)
+		}
 	case errors.As(err, &known):
 		a.complain(err.Error(), known.Hint)
 	case errors.As(err, &hint):

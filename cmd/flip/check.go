@@ -80,7 +80,10 @@ func (a *App) checkJSON(path string, f *config.File, problems config.Problems) e
 
 // readFile reads a configuration file as the node id, "" for the file's own id
 // or this host's name.
-func readFile(path, id string) (*config.File, error) {
+func readFile(path, id string) (*config.File, error) { return readFileAs(path, id, false) }
+
+// readFileAs is readFile for a node that joins a cluster, or not.
+func readFileAs(path, id string, joining bool) (*config.File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, hinted{fmt.Errorf("read configuration: %w", err), "name the file: flip check FILE, flip run FILE; the default is " + defaultFile}
@@ -89,5 +92,5 @@ func readFile(path, id string) (*config.File, error) {
 	if err != nil {
 		host = "" // the file's id or --id must do
 	}
-	return config.Parse(path, data, config.Overrides{ID: id, Hostname: host})
+	return config.Parse(path, data, config.Overrides{ID: id, Hostname: host, Joining: joining})
 }

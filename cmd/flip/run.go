@@ -26,11 +26,19 @@ of what this node owns. It logs to stderr and stays in the foreground.
 SIGTERM or SIGINT hands everything over to the other nodes, releases it here and ends.
 A second signal ends it at once; its guard then releases what may have one holder only.
 
+With --join it becomes a member of a cluster that runs. FILE need not name servers or
+systems then: it takes from the cluster what that has agreed on, once it was added
+there with ` + "`flip member add`" + `, and waits until it is. It notes that in its data
+directory; from then on --join may stay or go.
+
 Examples:
   flip run
-  flip run --id flip1 --dir /tmp/cluster flip.json   # socket and data under /tmp/cluster`,
+  flip run --id flip1 --dir /tmp/cluster flip.json   # socket and data under /tmp/cluster
+  flip run --join 10.0.0.1:2200 --id n4              # then, on any member:
+                                                     # flip member add n4 10.0.0.4:2200`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "id", Usage: "this node's `ID` among the file's servers (default: the file's id, else the host name)"},
+			&cli.StringFlag{Name: "join", Usage: "become a member of the cluster of which `HOST:PORT[,…]` are members"},
 			&cli.StringFlag{Name: "dir", Usage: "`DIR` for socket and data; also $FLIP_DIR (default: " + defaultSocketDir + " and the file's data_dir)"},
 			&cli.StringFlag{Name: "socket", Usage: "the control socket's `PATH`; also $FLIP_SOCKET"},
 		},
@@ -65,7 +73,13 @@ func (a *App) run(c *cli.Context) error {
 	if c.NArg() == 1 {
 		name = c.Args().First()
 	}
-	file, err := readFile(name, stringFlag(c, "id"))
+	join, err := joinAddresses(c.String("join"))
+	if err != nil {
+		return err
+	}
+	from := origin{join: join}
+	at := func(f *config.File) paths { return a.paths(c, name, f) }
+	file, err := a.readNode(name, stringFlag(c, "id"), &from, at)
 	if err != nil {
 		return err
 	}
@@ -76,7 +90,11 @@ func (a *App) run(c *cli.Context) error {
 	moreThreads(a.Env("GOMAXPROCS"))
 	ctx, release := signals(c.Context, file.Node.ExitOnStdinClose, a.Stdin)
 	defer release()
-	d, err := open(ctx, file, a.paths(c, name, file), log)
+	d, err := open(ctx, file, from, at(file), log)
+	if errors.Is(err, errNotJoined) {
+		log.Info().Str("cause", context.Cause(ctx).Error()).Msg("flip has ended before this node was added to a cluster")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

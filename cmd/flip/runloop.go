@@ -63,6 +63,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
 		d.port.Run, d.node.Run, d.late.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
+		d.keepSeed, d.keepPlace,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 	} {
@@ -82,7 +83,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	cancel()
 	d.dismissGuard()
 	end()
-	err = errors.Join(ignoreCancel(inTime(endWait, g.Wait)), err)
+	err = errors.Join(ignoreEnd(inTime(endWait, g.Wait)), err)
 	d.leaveGround()
 	d.peers.client.Close()
 	err = errors.Join(err, inTime(closeWait, d.close))
@@ -94,7 +95,7 @@ func (d *daemon) Run(ctx context.Context) error {
 // itself.
 func (d *daemon) failed(last context.Context, cause error) error {
 	switch {
-	case errors.Is(cause, errSuperseded):
+	case errors.Is(cause, errSuperseded), errors.Is(cause, errRemoved):
 		return nil // it has let go already
 	case errors.Is(cause, raftnode.ErrStalled):
 		d.log.Error().Err(cause).Msg("giving up: another node shall lead, and have what this one holds")
@@ -105,8 +106,9 @@ func (d *daemon) failed(last context.Context, cause error) error {
 	}
 }
 
-func ignoreCancel(err error) error {
-	if errors.Is(err, context.Canceled) {
+// ignoreEnd takes away what is no failure: that this daemon was to end.
+func ignoreEnd(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errRemoved) {
 		return nil
 	}
 	return err

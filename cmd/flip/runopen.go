@@ -28,6 +28,7 @@ import (
 // daemon is one node of the cluster: where the concrete parts meet.
 type daemon struct {
 	file    *config.File
+	from    origin
 	paths   paths
 	log     zerolog.Logger
 	started time.Time
@@ -68,8 +69,8 @@ type daemon struct {
 
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
-func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (_ *daemon, err error) {
-	d := &daemon{file: file, paths: p, log: log, started: time.Now(), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
+func open(ctx context.Context, file *config.File, from origin, p paths, log zerolog.Logger) (_ *daemon, err error) {
+	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -82,6 +83,9 @@ func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (
 	d.self = secure.Identity{Name: file.Node.ID, Instance: d.store.Instance()}
 	keys, err := d.keys()
 	if err != nil {
+		return nil, err
+	}
+	if err := d.settle(ctx, keys); err != nil {
 		return nil, err
 	}
 	if err := d.openPort(keys); err != nil {
@@ -98,7 +102,7 @@ func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (
 	}
 	// From here on nobody else has this node's name on this machine.
 	if d.socket, err = server.ListenUnix(d.paths.socket); err != nil {
-		return nil, hinted{err, "name another one with --socket or --dir, or stop the daemon that has it"}
+		return nil, hinted{err, socketTakenDo}
 	}
 	d.undo = append(d.undo, d.socket.Close)
 	if err := d.openLedger(ctx); err != nil {
@@ -119,12 +123,11 @@ func open(ctx context.Context, file *config.File, p paths, log zerolog.Logger) (
 		return nil, err
 	}
 	d.openExecutor()
-	if err := d.openWatchdog(); err != nil {
-		return nil, err
-	}
 	d.openAPI()
-	return d, nil
+	return d, d.openWatchdog()
 }
+
+const socketTakenDo = "name another one with --socket or --dir, or stop the daemon that has it"
 
 // close takes back what open has opened, newest first.
 func (d *daemon) close() error {
@@ -239,7 +242,7 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 	d.undo = append(d.undo, trans.Close)
 	var err error
 	d.node, err = raftnode.Open(raftnode.Config{
-		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.store.Cluster(), DataDir: d.paths.data,
+		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.cluster(), DataDir: d.paths.data,
 		Seed: d.file.Spec, Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
 		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Leased: d.beat.Leased, Log: d.log,
 		Measure: raftnode.Measure{
@@ -283,7 +286,10 @@ func (d *daemon) cluster() string {
 			return s.Cluster()
 		}
 	}
-	return d.store.Cluster()
+	if id := d.store.Cluster(); id != "" || d.from.seed == nil {
+		return id
+	}
+	return d.from.seed.cluster
 }
 
 func (d *daemon) serverNames() []fsm.MemberID {

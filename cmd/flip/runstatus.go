@@ -73,10 +73,28 @@ func (d *daemon) waiting(phase raftnode.Phase, ready bool) []string {
 // differences compares this node's file with what the cluster has agreed: the
 // file counts at founding only.
 func (d *daemon) differences(state *fsm.State) []string {
-	if state.Spec().Version == 0 {
+	if state.Spec().Version == 0 || !d.from.file {
 		return nil
 	}
-	return config.Diff(*state.Spec(), d.file.Spec)
+	return config.Diff(*state.Spec(), withMembersOf(*state.Spec(), d.file.Spec))
+}
+
+// withMembersOf is what a file says, with who is a member as agreed: that changes
+// while the cluster runs, and nobody is to touch the files for it.
+func withMembersOf(agreed, file fsm.Spec) fsm.Spec {
+	out, same := file, true
+	out.Servers = map[fsm.MemberID]fsm.Server{}
+	for name, s := range agreed.Servers {
+		own, there := file.Servers[name]
+		if same = same && there && !s.Removing; there {
+			s = own
+		}
+		out.Servers[name] = s
+	}
+	if !same || len(file.Servers) != len(agreed.Servers) {
+		out.Quorum = agreed.Quorum // it is fitted to the number of voters
+	}
+	return out
 }
 
 // ownAlarms are what only this daemon knows of.

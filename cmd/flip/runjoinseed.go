@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// seedFile, in the data directory of a node that has joined, is what its cluster
+// had agreed on when it last wrote it: with it a restart needs nobody.
+const seedFile = "cluster.seed"
+
+// seed is what a node begins with that has joined: it stands for the servers and
+// systems of a file.
+type seed struct {
+	cluster string
+	spec    fsm.Spec
+}
+
+func (s seed) encode() []byte {
+	return fsm.Encode(fsm.SetSpec{Cluster: s.cluster, Spec: s.spec})
+}
+
+// decodeSeed reads what encode wrote, here or on another member.
+func decodeSeed(data []byte) (*seed, error) {
+	c, err := fsm.Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode what the cluster has agreed on: %w", err)
+	}
+	set, ok := c.(fsm.SetSpec)
+	if !ok || set.Cluster == "" || len(set.Spec.Servers) == 0 {
+		return nil, errors.New("decode what the cluster has agreed on: it is no configuration")
+	}
+	return &seed{cluster: set.Cluster, spec: set.Spec}, nil
+}
+
+// readSeed is the seed in a data directory; nil: there is none.
+func readSeed(dir string) (*seed, error) {
+	path := filepath.Join(dir, seedFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read seed: %w", err)
+	}
+	s, err := decodeSeed(data)
+	if err != nil {
+		return nil, hinted{fmt.Errorf("read seed %s: %w", path, err), "remove it, and start flip with --join: it is asked for again"}
+	}
+	return s, nil
+}
+
+// write replaces the seed as a whole: after a crash it is the old or the new one.
+func (s seed) write(dir string) error {
+	if err := replaceFile(filepath.Join(dir, seedFile), s.encode()); err != nil {
+		return fmt.Errorf("write seed: %w", err)
+	}
+	return nil
+}
+
+func replaceFile(path string, data []byte) error {
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path+".tmp"))
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path)) // the name is durable only once its directory is
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// keepSeed writes each new configuration into the seed of a node that has joined,
+// and into its data directory whose cluster it is. Who is asked first after a long
+// absence is then not who was there long ago.
+func (d *daemon) keepSeed(ctx context.Context) error {
+	if d.from.seed == nil {
+		return nil
+	}
+	have := d.from.seed.spec.Version
+	for {
+		state, at := d.node.View()
+		if spec := state.Spec(); state.Cluster() == d.from.seed.cluster && spec.Version > have && spec.Servers[d.self.Name].Name != "" {
+			have = spec.Version
+			if err := (seed{state.Cluster(), *spec}).write(d.paths.data); err != nil {
+				d.log.Warn().Err(err).Msg("what the cluster has agreed on is not noted here: the next start begins with what was noted before")
+			}
+		}
+		if at > 0 && d.store.Cluster() == "" && state.Cluster() == d.from.seed.cluster {
+			if err := d.store.SetCluster(d.from.seed.cluster); err != nil {
+				return fmt.Errorf("note the cluster's id in %s: %w", d.paths.data, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.node.Changed(at):
+		}
+	}
+}
