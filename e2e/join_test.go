@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +84,9 @@ func TestAFourthNodeJoins(t *testing.T) {
 	c.joins("flip3", sampleKey, c.joinTo("flip1", "flip2")...)
 	c.says("flip3", "waiting for `flip member add flip3 HOST:PORT` on any member")
 	c.statusSays("flip3", 10*time.Second, "joining: waiting for `flip member add flip3 HOST:PORT`")
+	if out, code := c.flip("flip3", "member", "add", "flip3", c.addr("flip3")); code != 1 || !strings.Contains(out, "run the command on a member") {
+		t.Errorf("asked of itself it exits %d:\n%s", code, out)
+	}
 
 	out := c.ok("flip2", "member", "add", "flip3", c.addr("flip3"), "--systems", "ip", "--priority", "3")
 	if !strings.Contains(out, "flip3 is a member.") || !strings.Contains(out, "serving ip") {
@@ -166,6 +171,30 @@ func TestJoinWithoutRight(t *testing.T) {
 	twin.says("flip1", "flip1 is taken: a node of that name is up")
 	if code := twin.exit("flip1", 40*time.Second); code != 1 || !strings.Contains(twin.log("flip1"), "give this node a name of its own") {
 		t.Errorf("under a taken name it exits %d:\n%s", code, twin.log("flip1"))
+	}
+
+	// Watched for a while only: what was agreed on stays.
+	cmd := exec.Command(binary, "--dir", filepath.Join(c.dir, "d"), "--id", "flip", "member", "add", "ghost", "127.0.0.1:1")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(stdout); lines.Scan() && !strings.Contains(lines.Text(), "it has not been taken in yet"); {
+		t.Log(lines.Text())
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "the cluster goes on by itself\n  flip member show ghost") {
+		t.Errorf("interrupted: %v, %s", err, errs.String())
+	}
+	if out := c.ok("flip1", "member", "show", "ghost"); !strings.Contains(out, "never seen") {
+		t.Errorf("the ghost:\n%s", out)
 	}
 
 	// Nothing to join, and nothing to begin with.

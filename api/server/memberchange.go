@@ -137,6 +137,9 @@ func sameServer(a, b fsm.Server) bool {
 // maxName is the longest label of a host name.
 const maxName = 63
 
+// maxPriority is as in the file.
+const maxPriority = 1_000_000
+
 // goodName: a server's name becomes part of file names, of Raft's ids and of
 // certificates. The file is read with the same rule.
 func goodName(name string) bool {
@@ -158,6 +161,9 @@ func serverFor(s *fsm.State, in api.MemberAdd) (fsm.Server, error) {
 		return server, err
 	}
 	server.Addr = addr.String()
+	if in.Priority != nil && (*in.Priority < -maxPriority || *in.Priority > maxPriority) {
+		return server, refusedf(fmt.Sprintf("from -%d to %d, lower is preferred", maxPriority, maxPriority), "the priority cannot be %d", *in.Priority)
+	}
 	if in.Priority != nil {
 		server.Priority, server.HasPriority = *in.Priority, true
 	}

@@ -40,6 +40,7 @@ func TestMemberAddIsJudged(t *testing.T) {
 		{`{"name":"n4","addr":"10.0.0.4:2204","systems":["lgo"]}`, fsm.Server{}, api.CodeNotFound, "did you mean log?"},
 		{`{"name":"n4","addr":"10.0.0.4:2204","systems":["something"]}`, fsm.Server{}, api.CodeNotFound, "the cluster's systems: ip, log, one, web"},
 		{`{"name":"n4","addr":"10.0.0.4:2204","systems":["ip"],"role":"arbiter"}`, fsm.Server{}, api.CodeRefused, "serves no system"},
+		{`{"name":"n4","addr":"10.0.0.4:2204","priority":-1000001}`, fsm.Server{}, api.CodeRefused, "priority cannot be -1000001"},
 		{`{"name":"n4","addr":"10.0.0.4:2204","role":"agent"}`, fsm.Server{}, api.CodeRefused, "not there yet"},
 		{`{"name":"n4","addr":"10.0.0.4:2204","role":"boss"}`, fsm.Server{}, api.CodeRefused, "unknown"},
 		{`{"name":"n4"}`, fsm.Server{}, api.CodeBadRequest, "a name and an address"},

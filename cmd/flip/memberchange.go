@@ -34,30 +34,39 @@ func (a *App) memberAdd(c *cli.Context, cl *client.Client, id fsm.MemberID) erro
 		n := c.Int("priority")
 		what.Priority = &n
 	}
-	ctx, cancel := context.WithTimeout(c.Context, changeTimeout)
+	stop, release := interrupted(c.Context)
+	defer release()
+	ctx, cancel := context.WithTimeout(stop, changeTimeout)
 	defer cancel()
 	done, err := cl.AddMember(ctx, what)
 	if err != nil {
 		return err
 	}
 	m := done.Member
-	return a.follow(c, cl, change{
+	return a.follow(stop, c, cl, change{
 		MemberChanged: done, step: addStep, over: fmt.Sprintf("%s is a member.", m.Name),
 		agreed: fmt.Sprintf("Agreed on at index %d: %s at %s is to be a member, %s, serving %s.", done.Index, m.Name, m.Addr, m.Role, or(joinNames(m.Systems), "nothing")),
 	})
 }
 
 func (a *App) memberRemove(c *cli.Context, cl *client.Client, id fsm.MemberID) error {
-	ctx, cancel := context.WithTimeout(c.Context, changeTimeout)
+	stop, release := interrupted(c.Context)
+	defer release()
+	ctx, cancel := context.WithTimeout(stop, changeTimeout)
 	defer cancel()
 	done, err := cl.RemoveMember(ctx, api.MemberRemove{Name: id})
 	if err != nil {
 		return err
 	}
-	return a.follow(c, cl, change{
+	return a.follow(stop, c, cl, change{
 		MemberChanged: done, step: removeStep, over: fmt.Sprintf("%s is removed: it is no member any more.", id),
 		agreed: fmt.Sprintf("Agreed on at index %d: %s is to be removed.", done.Index, id),
 	})
+}
+
+// interrupted ends what it returns when somebody has seen enough.
+func interrupted(parent context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }
 
 // change is a change of the members that is agreed on and under way.
@@ -70,7 +79,7 @@ type change struct {
 
 // follow shows what the cluster does about a change, until it is done, the time is
 // over, or nobody wants to see it any more.
-func (a *App) follow(c *cli.Context, cl *client.Client, ch change) error {
+func (a *App) follow(stop context.Context, c *cli.Context, cl *client.Client, ch change) error {
 	quiet := c.Bool("json")
 	p := &progress{w: a.Stdout, rewrites: isTerminal(a.Stdout) && a.Env("TERM") != "dumb", quiet: quiet}
 	for _, warning := range ch.Warnings {
@@ -85,8 +94,6 @@ func (a *App) follow(c *cli.Context, cl *client.Client, ch change) error {
 		p.line(fmt.Sprintf("The cluster does the rest by itself: `flip member show %s` says how far it is.", ch.Member.Name))
 		return nil
 	}
-	stop, release := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
-	defer release()
 	ctx, cancel := context.WithTimeout(stop, limit)
 	defer cancel()
 	last, done := watchMember(ctx, cl, ch, p)

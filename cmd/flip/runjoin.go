@@ -320,6 +320,7 @@ func (j *joiner) tell(words, hint string) {
 // unjoined puts a question that failed into words.
 func unjoined(err error) string {
 	var timeout net.Error
+	var broken *net.OpError
 	switch {
 	case secure.IsKeyMismatch(err):
 		return "has another key"
@@ -329,6 +330,8 @@ func unjoined(err error) string {
 		return "refuses TCP connections"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "does not answer"
+	case errors.As(err, &broken): // without the port of this side, which is another one each time
+		return fmt.Sprintf("cannot be asked: %s: %v", broken.Op, broken.Err)
 	default:
 		return fmt.Sprintf("cannot be asked: %v", err)
 	}

@@ -39,7 +39,7 @@ func (w *waitingRoom) open(ctx context.Context) (leave func(), err error) {
 		return nil, hinted{err, socketTakenDo}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := server.NewLocal(server.LocalConfig{Log: w.d.log, Node: w, Status: w, Version: thisVersion()})
+	s := server.NewLocal(server.LocalConfig{Log: w.d.log, Node: w, Status: w, Verifier: w, Version: thisVersion()})
 	var parts sync.WaitGroup
 	parts.Go(func() {
 		if err := s.Run(ctx, l); err != nil {
@@ -76,6 +76,14 @@ func (w *waitingRoom) View() (*fsm.State, fsm.Index) { return fsm.New(), 0 }
 
 // Leader implements server.Node.
 func (w *waitingRoom) Leader() (fsm.MemberID, string) { return "", "" }
+
+// Verify implements server.Verifier: nothing can be asked of the cluster here.
+func (w *waitingRoom) Verify(context.Context) error {
+	return &api.Error{
+		Code: api.CodeUnavailable, Message: "this node waits to be added to a cluster: it is no member yet",
+		Hint: "run the command on a member",
+	}
+}
 
 // Status implements server.StatusSource.
 func (w *waitingRoom) Status() api.Status {
