@@ -18,10 +18,12 @@ import (
 func Describe(f *File) string {
 	var b strings.Builder
 	describeNode(&b, f)
-	b.WriteByte('\n')
-	describeServers(&b, f.Spec)
-	b.WriteByte('\n')
-	describeSystems(&b, f.Spec)
+	if len(f.Spec.Servers) > 0 {
+		b.WriteByte('\n')
+		describeServers(&b, f.Spec)
+		b.WriteByte('\n')
+		describeSystems(&b, f.Spec)
+	}
 	if len(f.Notes) > 0 {
 		b.WriteString("\nnotes\n")
 		for _, n := range f.Notes {
@@ -73,6 +75,10 @@ func describeNode(b *strings.Builder, f *File) {
 	}
 	if f.Node.ExitOnStdinClose {
 		rows = append(rows, []string{"stdin", "when it ends, the daemon stops in order"})
+	}
+	if len(f.Spec.Servers) == 0 {
+		table(b, append(rows, []string{"all else", "from the cluster that it joins"}))
+		return
 	}
 	rows = append(rows,
 		[]string{"timing", fmt.Sprintf("%s: a heartbeat every %s, lease %s", t.Preset, short(t.Heartbeat), short(t.Lease))},

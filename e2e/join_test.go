@@ -124,6 +124,9 @@ func TestAFourthNodeJoins(t *testing.T) {
 		c.ready("flip3")
 		c.eventually(20*time.Second, "flip3 holds something again", holds("flip3", true))
 	}
+	if out, _ := c.flip("flip3", "doctor"); strings.Contains(out, "is missing") {
+		t.Errorf("the doctor does not know that a node that joined needs no servers in its file:\n%s", out)
+	}
 	c.kill("flip")
 	c.start("flip")
 	c.ready("flip")

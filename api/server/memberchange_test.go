@@ -154,6 +154,21 @@ func TestMemberRemoveIsJudged(t *testing.T) {
 	}
 }
 
+// Those that are on their way out count no more, whether they have their vote yet
+// or not.
+func TestTheLastOfManyRemovals(t *testing.T) {
+	w := crowd(t, 3, 3, 2)
+	var out api.MemberChanged
+	for _, name := range []string{"v1", "v2"} {
+		if _, e := w.post(api.PathMemberRemove, `{"name":"`+name+`"}`, &out); e.Code != "" {
+			t.Fatalf("%s: %+v", name, e)
+		}
+	}
+	if _, e := w.post(api.PathMemberRemove, `{"name":"v3"}`, &out); e.Code != api.CodeRefused || !strings.Contains(e.Message, "v3 is the last voter") {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestRemovalWarnsOfSystems(t *testing.T) {
 	w := &writable{world: running(t)} // n1 and n2 serve, n3 is an arbiter
 	var out api.MemberChanged

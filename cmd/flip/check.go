@@ -25,9 +25,11 @@ is wrong, and the nearest valid thing.
 Examples:
   flip check flip.json
   flip check flip.json --id n1   as the node n1 would read it
+  flip check n4.json --join      as that of a node that joins a cluster
   flip check flip.json --json    for an editor or a deployment`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "id", Usage: "read it as the node `ID`"},
+			&cli.BoolFlag{Name: "join", Usage: "read it as the file of a node that joins a cluster: it need not name servers"},
 			jsonFlag(),
 		},
 		Action: a.check,
@@ -48,7 +50,7 @@ func (a *App) check(c *cli.Context) error {
 		return err
 	}
 	path := or(c.Args().First(), defaultFile)
-	f, err := readFile(path, stringFlag(c, "id"))
+	f, err := readFileAs(path, stringFlag(c, "id"), c.Bool("join"))
 	var problems config.Problems
 	if err != nil && !errors.As(err, &problems) {
 		return err

@@ -65,7 +65,7 @@ func (a *App) admit(ctx context.Context, c *cli.Context) (*patient, error) {
 			p.name = p.daemon.File
 		}
 	}
-	p.file, p.why = readFile(p.name, id)
+	p.file, p.why = a.readAsRun(c, p.name, id)
 	if p.file != nil {
 		p.paths = a.paths(c, p.name, p.file)
 	} else {

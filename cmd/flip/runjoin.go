@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/client"
@@ -85,6 +86,22 @@ func (a *App) readNode(name, id string, from *origin, at func(*config.File) path
 		return nil, hinted{strict, "to join a cluster that runs: flip run --join HOST:PORT, the address of any member"}
 	}
 	return file, nil
+}
+
+// readAsRun reads the file as the daemon of a node that has joined would: what it
+// does not say is noted in the data directory.
+func (a *App) readAsRun(c *cli.Context, name, id string) (*config.File, error) {
+	file, err := readFile(name, id)
+	if err == nil {
+		return file, nil
+	}
+	from := origin{}
+	joined, noSeed := a.readNode(name, id, &from, func(f *config.File) paths { return a.paths(c, name, f) })
+	if noSeed != nil || from.seed == nil {
+		return file, err
+	}
+	joined.Spec = from.seed.spec
+	return joined, nil
 }
 
 // settle decides what this node begins with: what it has joined with before, what
