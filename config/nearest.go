@@ -23,6 +23,10 @@ func nearest(word string, candidates []string) string {
 // begins reports whether a word is cut short of another, as warn of warning.
 func begins(word, of string) bool { return len(word) >= 3 && strings.HasPrefix(of, word) }
 
+// Meant is a hint for a word that is none of the candidates: the nearest of them,
+// or else all.
+func Meant(word string, candidates []string) string { return meant(word, candidates) }
+
 // meant is a hint: the nearest candidate, or else all of them.
 func meant(word string, candidates []string) string {
 	if n := nearest(word, candidates); n != "" {
