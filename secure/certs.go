@@ -83,18 +83,23 @@ func (k *Keys) serverName() string { return k.mark + serverDomain }
 
 // leaf is this process's certificate as id; made once, kept in memory only.
 func (k *Keys) leaf(id Identity) (*tls.Certificate, error) {
+	return k.certificate(id.String(), id.uri())
+}
+
+// certificate is this process's under one URI; made once, kept in memory only.
+func (k *Keys) certificate(name string, uri *url.URL) (*tls.Certificate, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if have := k.leaves[id]; have != nil {
+	if have := k.leaves[uri.String()]; have != nil {
 		return have, nil
 	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make a key pair for %s: %w", id, err)
+		return nil, fmt.Errorf("make a key pair for %s: %w", name, err)
 	}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: id.String()},
-		URIs:    []*url.URL{id.uri()},
+		Subject: pkix.Name{CommonName: name},
+		URIs:    []*url.URL{uri},
 		// Any mark: a caller with another key must fail at the signature, which
 		// is what IsKeyMismatch looks for, and not at the name.
 		DNSNames:              []string{"*" + serverDomain},
@@ -106,14 +111,14 @@ func (k *Keys) leaf(id Identity) (*tls.Certificate, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, k.ca, public, k.caKey)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate for %s: %w", id, err)
+		return nil, fmt.Errorf("make a certificate for %s: %w", name, err)
 	}
 	parsed, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("read the certificate of %s: %w", id, err)
+		return nil, fmt.Errorf("read the certificate of %s: %w", name, err)
 	}
 	made := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private, Leaf: parsed}
-	k.leaves[id] = made
+	k.leaves[uri.String()] = made
 	return made, nil
 }
 
@@ -132,7 +137,11 @@ func (i Identity) uri() *url.URL {
 func identityOf(cert *x509.Certificate) (Identity, error) {
 	var found Identity
 	for _, u := range cert.URIs {
-		if u.Scheme != idScheme {
+		switch u.Scheme {
+		case idScheme:
+		case operatorScheme: // nobody is both
+			return Identity{}, errNoIdentity
+		default:
 			continue
 		}
 		name, instance, ok := strings.Cut(strings.TrimPrefix(u.EscapedPath(), "/"), "/")

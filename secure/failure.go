@@ -16,7 +16,8 @@ const (
 	FailHungUp      Failure = "hung-up"      // went away in the midst of it: a port scan
 	FailSlow        Failure = "slow"         // did not end its handshake in time
 	FailCrowded     Failure = "crowded"      // dropped for newer ones: too many at once
-	FailProtocol    Failure = "protocol"     // a member that speaks neither Raft nor HTTP
+	FailProtocol    Failure = "protocol"     // a member that speaks none of the port's protocols
+	FailBusy        Failure = "busy"         // an operator, when too many others are at work
 	FailHandshake   Failure = "handshake"    // any other failure of the handshake
 	FailNotAccepted Failure = "not-accepted" // through, but nobody wanted it
 	FailAccept      Failure = "accept"       // the port itself failed for a moment

@@ -61,7 +61,7 @@ type Keys struct {
 	datagram [chacha20poly1305.KeySize]byte
 
 	mu     sync.Mutex
-	leaves map[Identity]*tls.Certificate
+	leaves map[string]*tls.Certificate // by the URI that they carry
 }
 
 // Derive turns the shared key, taken byte by byte as it is, into Keys. It takes
@@ -86,7 +86,7 @@ func Derive(key []byte) (*Keys, error) {
 	k := &Keys{
 		mark:   hex.EncodeToString(mark),
 		caKey:  ed25519.NewKeyFromSeed(seed),
-		leaves: make(map[Identity]*tls.Certificate),
+		leaves: make(map[string]*tls.Certificate),
 	}
 	copy(k.datagram[:], datagram)
 	k.ca, err = newAuthority(k.caKey, k.mark)

@@ -33,13 +33,15 @@ const (
 )
 
 // Listener takes the connections of one TCP port, does the TLS handshakes and
-// hands each connection to Raft or to HTTP.
+// hands each connection to Raft, to the members' HTTP or to the operators' API.
 type Listener struct {
 	inner  net.Listener
 	config *tls.Config
 	log    zerolog.Logger
 	raft   *queue
 	http   *queue
+	api    *queue
+	guests guests // of api
 
 	closing chan struct{}
 	once    sync.Once
@@ -58,6 +60,7 @@ func Listen(inner net.Listener, config *tls.Config, log zerolog.Logger) *Listene
 		inner: inner, config: config, log: log, closing: closing,
 		raft:   newQueue(inner.Addr(), closing),
 		http:   newQueue(inner.Addr(), closing),
+		api:    newQueue(inner.Addr(), closing),
 		failed: make(map[Failure]*failure),
 	}
 }
@@ -70,10 +73,15 @@ func (l *Listener) Raft() net.Listener { return l.raft }
 // Closing it leaves Raft alone.
 func (l *Listener) HTTP() net.Listener { return l.http }
 
+// API yields the connections of operators, which speak ProtoAPI; OperatorOf says
+// whose each is. Closing it leaves the others alone. At most 256 are open at one
+// time: one more closes the one that has been quiet for longest.
+func (l *Listener) API() net.Listener { return l.api }
+
 // Addr is the address of the port.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// Close stops taking connections, for Raft and HTTP both, and drops those not
+// Close stops taking connections, for all protocols, and drops those not
 // handed over yet. Those handed over belong to whoever accepted them. Run ends.
 func (l *Listener) Close() error {
 	var err error
@@ -191,20 +199,34 @@ func (l *Listener) welcome(ctx context.Context, w *watched) {
 		_ = w.Close()
 		return
 	}
+	l.pass(ctx, w, conn)
+}
+
+// pass hands a connection to whoever takes its protocol.
+func (l *Listener) pass(ctx context.Context, w *watched, conn *tls.Conn) {
 	var to *queue
+	var through net.Conn = conn
 	switch proto := conn.ConnectionState().NegotiatedProtocol; proto {
 	case ProtoRaft:
 		to = l.raft
 	case ProtoHTTP:
 		to = l.http
+	case ProtoAPI:
+		guest := l.guests.admit(conn, w)
+		if guest == nil {
+			l.count(FailBusy, w.RemoteAddr(), nil)
+			_ = conn.Close()
+			return
+		}
+		to, through = l.api, guest
 	default:
 		l.count(FailProtocol, w.RemoteAddr(), fmt.Errorf("%w: %q", ErrProtocol, proto))
 		_ = conn.Close()
 		return
 	}
-	if !to.hand(ctx, conn) {
+	if !to.hand(ctx, through) {
 		l.count(FailNotAccepted, w.RemoteAddr(), nil)
-		_ = conn.Close()
+		_ = through.Close()
 	}
 }
 

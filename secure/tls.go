@@ -12,6 +12,8 @@ import (
 const (
 	ProtoRaft = "flip-raft/1"
 	ProtoHTTP = "flip-http/1"
+	// ProtoAPI is an operator's way in; the other two are for members only.
+	ProtoAPI = "flip-api/1"
 )
 
 var (
@@ -37,14 +39,14 @@ func (e *WrongPeerError) Error() string {
 }
 
 // Server is the configuration of a listening node. It lets in every node that
-// has the key, whatever its name. Failures to make a certificate come out of
-// the handshake.
+// has the key, whatever its name, and to ProtoAPI, and there only, operators.
+// Failures to make a certificate come out of the handshake.
 func (k *Keys) Server(self Identity) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ClientAuth: tls.RequireAndVerifyClientCert,
 		ClientCAs:  k.pool,
-		NextProtos: []string{ProtoRaft, ProtoHTTP},
+		NextProtos: []string{ProtoRaft, ProtoHTTP, ProtoAPI},
 		// Connections are few and long: nothing is worth keeping of them.
 		SessionTicketsDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -55,6 +57,10 @@ func (k *Keys) Server(self Identity) *tls.Config {
 			return nil, nil
 		},
 		VerifyConnection: func(cs tls.ConnectionState) error {
+			if cs.NegotiatedProtocol == ProtoAPI {
+				_, err := operatorOfState(cs)
+				return err
+			}
 			_, err := PeerOfState(cs)
 			return err
 		},
@@ -74,13 +80,18 @@ func (k *Keys) noteKey(hello *tls.ClientHelloInfo) {
 // *WrongPeerError, a node that is not the one wanted; an empty Instance takes
 // any instance of that name, an empty Name any node.
 func (k *Keys) Client(self, want Identity, proto string) *tls.Config {
+	return k.caller(want, proto, func() (*tls.Certificate, error) { return k.leaf(self) })
+}
+
+// caller is the configuration of whoever shows what leaf gives.
+func (k *Keys) caller(want Identity, proto string, leaf func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		RootCAs:    k.pool,
 		ServerName: k.serverName(),
 		NextProtos: []string{proto},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return k.leaf(self)
+			return leaf()
 		},
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if cs.NegotiatedProtocol != proto {
