@@ -19,7 +19,10 @@ const maxTime = 64
 
 func (l local) doctor(r *http.Request) (any, error) {
 	if l.Doctor == nil {
-		return nil, &api.Error{Code: api.CodeUnavailable, Message: "this node knows nothing more"}
+		return nil, &api.Error{
+			Code: api.CodeUnavailable, Message: "this is answered on the node's own machine only",
+			Hint: "run `flip doctor` there",
+		}
 	}
 	return l.Doctor.Doctor(r.Context()), nil
 }

@@ -20,12 +20,13 @@ type LocalConfig struct {
 	Proposer Proposer // nil: nothing can be changed here
 	Version  api.Version
 	Metrics  http.Handler // nil: there are none
-	Doctor   DoctorSource // nil: there is no more to say
+	Doctor   DoctorSource // nil: not for who asks here
 }
 
 type local struct{ LocalConfig }
 
-// NewLocal makes the server of the unix socket.
+// NewLocal makes the server of the unix socket, or without Doctor that of the
+// operators on a server's own port.
 func NewLocal(c LocalConfig) *Server {
 	l := local{c}
 	r := newRouter(c.Log)
