@@ -1,6 +1,6 @@
 // Package client talks to flip daemons: Client to the one of this machine over
-// its unix socket, Peers, for daemons only, to other members over their TLS
-// port.
+// its unix socket or, from anywhere, to any of a cluster's over their TLS ports;
+// Peers, for daemons only, to other members.
 package client
 
 import (
@@ -29,14 +29,15 @@ const (
 	maxAnswer = 1 << 30
 )
 
-// Client asks the daemon behind one unix socket. It is safe for concurrent use;
-// Close it when done.
+// Client asks the daemon behind one unix socket, or one of several over TLS. It
+// is safe for concurrent use; Close it when done.
 type Client struct {
 	socket string
+	remote *remote // nil: it is the socket's
 	http   *http.Client
 }
 
-// New makes a client; it connects at the first request.
+// New makes a client of a socket; it connects at the first request.
 func New(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -52,7 +53,7 @@ func transport(dial func(context.Context, string, string) (net.Conn, error)) *ht
 // Close drops the idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Socket is the path of the unix socket.
+// Socket is the path of the unix socket; "" for a client of NewRemote.
 func (c *Client) Socket() string { return c.socket }
 
 // Get reads path into `into` and returns the answer's stamp.
@@ -75,27 +76,67 @@ func (c *Client) Get(ctx context.Context, path string, into any) (api.Stamp, err
 // `into` (nil: it is dropped). What the daemon answers as an error, and a
 // daemon that does not answer, come back as an *api.Error.
 func (c *Client) Do(ctx context.Context, method, path string, body, into any) error {
-	var reader io.Reader
+	var b []byte
 	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if b, err = json.Marshal(body); err != nil {
 			return fmt.Errorf("encode request to %s: %w", path, err)
 		}
-		reader = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://flip"+path, reader)
+	got, err := c.send(ctx, method, path, b)
 	if err != nil {
-		return fmt.Errorf("make request to %s: %w", path, err)
+		return err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	return got.decode(into)
+}
+
+// send has a request answered, and read to its end. Its error is an *api.Error
+// unless ctx was cancelled or the request is none.
+func (c *Client) send(ctx context.Context, method, path string, body []byte) (*answered, error) {
+	for tries := 1; ; tries++ {
+		var reader io.Reader
+		if body != nil {
+			reader = bytes.NewReader(body)
+		}
+		way := &wayThere{}
+		req, err := http.NewRequestWithContext(way.trace(ctx), method, "http://flip"+path, reader)
+		if err != nil {
+			return nil, fmt.Errorf("make request to %s: %w", path, err)
+		}
+		if body != nil {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		got, err := c.once(req)
+		if err == nil {
+			return got, nil
+		}
+		if err := c.failed(ctx, way, err, method != http.MethodGet, tries); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// once asks one time.
+func (c *Client) once(req *http.Request) (*answered, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreached(ctx, err)
+		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return answer(resp, into)
+	return readAnswer(resp)
+}
+
+// failed says what a failed request means; nil: it is to be tried again.
+func (c *Client) failed(ctx context.Context, way *wayThere, err error, changes bool, tries int) error {
+	var cut *cutAnswer
+	switch {
+	case c.remote != nil:
+		return c.remote.failed(ctx, way, err, changes, tries)
+	case errors.As(err, &cut):
+		return err
+	default:
+		return c.unreached(ctx, err)
+	}
 }
 
 // Status is GET /v1/status.
@@ -158,28 +199,52 @@ func query(system string, consistent bool) string {
 // answer takes a response apart. It reads it to its end, so that its connection
 // is used again; the caller closes it.
 func answer(resp *http.Response, into any) error {
+	got, err := readAnswer(resp)
+	if err != nil {
+		return err
+	}
+	return got.decode(into)
+}
+
+// answered is an answer that was read to its end.
+type answered struct {
+	code   int
+	status string
+	body   []byte
+}
+
+// cutAnswer is an answer that broke off.
+type cutAnswer struct{ error }
+
+func (e *cutAnswer) Unwrap() error { return e.error }
+
+func readAnswer(resp *http.Response) (*answered, error) {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return nil, &cutAnswer{fmt.Errorf("read answer: %w", err)}
 	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return decodeError(resp, b)
+	return &answered{resp.StatusCode, resp.Status, b}, nil
+}
+
+func (a *answered) decode(into any) error {
+	if a.code >= http.StatusBadRequest {
+		return a.fault()
 	}
 	if into == nil {
 		return nil
 	}
-	if err := json.Unmarshal(b, into); err != nil {
+	if err := json.Unmarshal(a.body, into); err != nil {
 		return fmt.Errorf("decode answer: %w", err)
 	}
 	return nil
 }
 
-func decodeError(resp *http.Response, body []byte) error {
+func (a *answered) fault() error {
 	var e api.Error
-	if err := json.Unmarshal(body, &e); err != nil || e.Code == "" {
+	if err := json.Unmarshal(a.body, &e); err != nil || e.Code == "" {
 		return &api.Error{
 			Code:    api.CodeInternal,
-			Message: "the answer is not flip's: " + resp.Status,
+			Message: "the answer is not flip's: " + a.status,
 			Hint:    "does another program answer there?",
 		}
 	}
