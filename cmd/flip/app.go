@@ -67,7 +67,7 @@ func (a *App) cli() *cli.App {
 		Commands: []*cli.Command{
 			runCommand(a), statusCommand(a), assignCommand(a), checkCommand(a),
 			memberCommand(a), itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
-			demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
+			contextCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
 		},
 		Action:               a.noCommand,
 		EnableBashCompletion: true,
@@ -79,6 +79,7 @@ func (a *App) cli() *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = wrongFlag
 		cmd.HideHelpCommand = true // a system may be called "help"
+		cmd.Before = onlyHere(cmd.Name)
 	}
 	return app
 }

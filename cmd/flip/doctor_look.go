@@ -47,7 +47,7 @@ type patient struct {
 // admit finds the daemon, if there is one, and the file.
 func (a *App) admit(ctx context.Context, c *cli.Context) (*patient, error) {
 	p := &patient{root: os.DirFS(hostRoot()), name: or(c.Args().First(), defaultFile)}
-	cl, err := a.ask(c)
+	cl, err := a.askHere(c)
 	var usage *usageError
 	switch {
 	case errors.As(err, &usage):

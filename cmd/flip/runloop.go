@@ -66,6 +66,7 @@ func (d *daemon) Run(ctx context.Context) error {
 		d.keepSeed, d.keepPlace,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
+		func(ctx context.Context) error { return d.remote.Run(ctx, d.port.API()) },
 	} {
 		g.Go(func() error { return actor(running) })
 	}

@@ -54,6 +54,7 @@ type daemon struct {
 	metrics *metrics.Exporter
 	local   *server.Server // on the unix socket
 	members *server.Server // on the server's port, for members only
+	remote  *server.Server // on the server's port, for operators
 	socket  net.Listener
 
 	metricsPort net.Listener // nil: metrics are on the unix socket only …
@@ -261,10 +262,14 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 
 func (d *daemon) openAPI() {
 	writes := proposer{d.node, d.peers.client.Newest}
-	d.local = server.NewLocal(server.LocalConfig{
+	local := server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
 		Metrics: d.metrics, Doctor: d,
-	})
+	}
+	d.local = server.NewLocal(local)
+	// What `flip doctor` asks is about the machine that it looks at itself.
+	local.Doctor = nil
+	d.remote = server.NewLocal(local)
 	d.members = server.NewMembers(server.MembersConfig{
 		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf, Heard: d.heardNeighbours,
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -8,12 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rs/zerolog"
 
 	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/secure"
 )
 
 // TestScripts runs testdata/script: command lines, what they print and how they
@@ -38,6 +42,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": daemonCmd,
+			"port":   portCmd,
+			"nobody": nobodyCmd,
 			"stale":  staleCmd,
 			"exits":  exitsCmd,
 		},
@@ -57,7 +63,15 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
 	l, err := net.Listen("unix", path)
 	ts.Check(err)
-	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: scripted(dir)}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	ts.Defer(func() { _ = srv.Close(); <-done })
+}
+
+// scripted answers what the files in dir say.
+func scripted(dir string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.Path, "/v1/") + ".json"
 		if r.URL.Query().Has(api.Consistent) {
 			name = "consistent.json"
@@ -78,10 +92,42 @@ func daemonCmd(ts *testscript.TestScript, neg bool, args []string) {
 			w.WriteHeader(e.Status())
 		}
 		_, _ = w.Write(data)
-	})}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
-	ts.Defer(func() { _ = srv.Close(); <-done })
+	})
+}
+
+// bare hides from net/http that a connection is TLS, as api/server does.
+type bare struct{ net.Listener }
+
+func (b bare) Accept() (net.Conn, error) {
+	c, err := b.Listener.Accept()
+	return struct{ net.Conn }{c}, err
+}
+
+// portCmd serves operators, as daemon does a socket, on a port whose address the
+// variable NAME then holds; KEYFILE has the node's key.
+func portCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: port NAME DIR KEYFILE")
+	}
+	keys, err := secure.Derive([]byte(strings.TrimSpace(ts.ReadFile(args[2]))))
+	ts.Check(err)
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	port := secure.Listen(inner, keys.Server(secure.Identity{Name: "n1", Instance: "i1"}), zerolog.Nop())
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: scripted(ts.MkAbs(args[1]))}
+	var running sync.WaitGroup
+	running.Go(func() { _ = port.Run(context.Background()) })
+	running.Go(func() { _ = srv.Serve(bare{port.API()}) })
+	ts.Defer(func() { _ = srv.Close(); _ = port.Close(); running.Wait() })
+	ts.Setenv(args[0], inner.Addr().String())
+}
+
+// nobodyCmd sets the variable NAME to an address at which nothing listens.
+func nobodyCmd(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
 }
 
 // staleCmd leaves a socket behind, as a daemon that was killed does.

@@ -22,10 +22,19 @@ const socketSuffix = ".sock"
 
 // socketFlags says which daemon is meant; before or after the command.
 func socketFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "socket", Usage: "the daemon's unix socket `PATH`; also $FLIP_SOCKET"},
 		&cli.StringFlag{Name: "dir", Usage: "`DIR` with sockets and data of the daemons; also $FLIP_DIR (default: " + defaultSocketDir + " and /var/lib/flip)"},
 		&cli.StringFlag{Name: "id", Usage: "the node `ID`, where one machine runs several"},
+		&cli.StringFlag{Name: "context", Usage: "the cluster `NAME`, as `flip context` knows it; also $FLIP_CONTEXT"},
+	}, addressFlags()...)
+}
+
+// addressFlags are for a cluster that this machine need not be part of.
+func addressFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "address", Usage: "ask the server at `HOST:PORT`, or one of several (HOST:PORT,…), instead of this machine's daemon; also $FLIP_ADDRESS"},
+		&cli.StringFlag{Name: "key-file", Usage: "the `FILE` with the cluster's key, for --address; also $FLIP_KEY_FILE"},
 	}
 }
 
@@ -103,8 +112,22 @@ func onlySocket(dir string) (string, error) {
 	}
 }
 
-// ask opens a client of the daemon that is meant.
+// ask opens a client of the daemon, or the cluster, that is meant.
 func (a *App) ask(c *cli.Context) (*client.Client, error) {
+	far, err := a.target(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case far != nil:
+		return a.askFar(far)
+	default:
+		return a.askHere(c)
+	}
+}
+
+// askHere opens a client of this machine's daemon, whatever else the environment
+// and the contexts say.
+func (a *App) askHere(c *cli.Context) (*client.Client, error) {
 	socket, err := a.socket(c)
 	if err != nil {
 		return nil, err
