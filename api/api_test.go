@@ -38,7 +38,7 @@ func TestFieldNamesAreSnakeCase(t *testing.T) {
 			walk(f.Type)
 		}
 	}
-	for _, v := range []any{Error{}, Status{}, Assign{}, Hello{}, Result{}, Version{}, Health{}} {
+	for _, v := range []any{Error{}, Status{}, Assign{}, Hello{}, Result{}, Version{}, Health{}, Event{}} {
 		walk(reflect.TypeOf(v))
 	}
 }

@@ -33,11 +33,13 @@ const (
 	CodeNoLeader    = "no_leader"  // nobody can commit now
 	CodeUnavailable = "unavailable"
 	CodeTimeout     = "timeout"
+	CodeBusy        = "busy" // as many as are let in do the same already
 	CodeInternal    = "internal"
 	CodeRefused     = "refused"   // the cluster has refused a command; Message says why
 	CodeChanged     = "changed"   // what the request names is not what is there: look again
 	CodeUncertain   = "uncertain" // it may or may not have been agreed on
 	CodeNoDaemon    = "no_daemon" // made by the client: nothing answers on the socket
+	CodeBroken      = "broken"    // made by the client: a watch ended that was not to end
 )
 
 var statusOf = map[string]int{
@@ -50,6 +52,7 @@ var statusOf = map[string]int{
 	CodeNoLeader:    http.StatusServiceUnavailable,
 	CodeUnavailable: http.StatusServiceUnavailable,
 	CodeTimeout:     http.StatusGatewayTimeout,
+	CodeBusy:        http.StatusServiceUnavailable,
 	CodeRefused:     http.StatusConflict,
 	CodeChanged:     http.StatusConflict,
 	CodeUncertain:   http.StatusGatewayTimeout,

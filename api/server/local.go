@@ -21,6 +21,7 @@ type LocalConfig struct {
 	Version  api.Version
 	Metrics  http.Handler // nil: there are none
 	Doctor   DoctorSource // nil: not for who asks here
+	Hub      *Hub         // nil: nobody can watch
 }
 
 type local struct{ LocalConfig }
@@ -35,6 +36,7 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodGet, api.PathVersion, 0, l.version)
 	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
 	r.handle(http.MethodGet, api.PathDoctor, 0, l.doctor)
+	r.watch(c.Hub)
 	r.handle(http.MethodPost, api.PathCleanup, api.MaxWrite, l.cleanup)
 	r.handle(http.MethodPost, api.PathMaintenance, api.MaxWrite, l.maintain)
 	r.handle(http.MethodPost, api.PathRelease, api.MaxWrite, l.release)
