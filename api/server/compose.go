@@ -65,7 +65,7 @@ func clusterOf(l Local, s *fsm.State, spec *fsm.Spec) api.Cluster {
 	return api.Cluster{
 		ID: s.Cluster(), SpecVersion: s.Spec().Version,
 		Leader: l.Leader, LeaderAddr: l.LeaderAddr,
-		Voters: slices.Concat([]fsm.VoterID{}, s.Voters().IDs),
+		Voters: append([]fsm.VoterID{}, s.Voters().IDs...), // [], never null
 		Quorum: quorumOf(s.Voters(), spec),
 		Timing: api.Timing{
 			Preset: t.Preset, HeartbeatMS: t.Heartbeat.Milliseconds(), TTLMS: t.Lease.Milliseconds(),

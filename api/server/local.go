@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -37,6 +38,7 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
 	r.handle(http.MethodGet, api.PathDoctor, 0, l.doctor)
 	r.watch(c.Hub)
+	r.handle(http.MethodGet, api.PathOpenAPI, 0, openAPI)
 	r.handle(http.MethodPost, api.PathCleanup, api.MaxWrite, l.cleanup)
 	r.handle(http.MethodPost, api.PathMaintenance, api.MaxWrite, l.maintain)
 	r.handle(http.MethodPost, api.PathRelease, api.MaxWrite, l.release)
@@ -71,6 +73,8 @@ func (l local) assign(r *http.Request) (any, error) {
 }
 
 func (l local) version(*http.Request) (any, error) { return l.Version, nil }
+
+func openAPI(*http.Request) (any, error) { return json.RawMessage(api.OpenAPI), nil }
 
 func (l local) health(*http.Request) (any, error) {
 	n := l.Status.Status().Node

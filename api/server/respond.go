@@ -19,12 +19,24 @@ type handler func(*http.Request) (any, error)
 
 // router is a mux whose every answer is JSON, the errors of the mux included.
 type router struct {
-	mux *http.ServeMux
+	mux *mux
 	log zerolog.Logger
 }
 
+// mux knows what it was given, so that a test can compare it with the document.
+type mux struct {
+	*http.ServeMux
+	methods map[string]string // by path
+}
+
+// Handle takes the GETs of a path.
+func (m *mux) Handle(path string, h http.Handler) {
+	m.methods[path] = http.MethodGet
+	m.ServeMux.Handle(path, h)
+}
+
 func newRouter(log zerolog.Logger) *router {
-	r := &router{mux: http.NewServeMux(), log: log}
+	r := &router{mux: &mux{http.NewServeMux(), map[string]string{}}, log: log}
 	r.mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		r.fail(w, req, &api.Error{
 			Code:    api.CodeNotFound,
@@ -38,6 +50,7 @@ func newRouter(log zerolog.Logger) *router {
 // handle takes one method of a path; any other is answered with
 // CodeMethod. max bounds the body.
 func (r *router) handle(method, path string, maxBody int64, h handler) {
+	r.mux.methods[path] = method
 	r.mux.HandleFunc(path, func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != method && (method != http.MethodGet || req.Method != http.MethodHead) {
 			w.Header().Set("Allow", method)

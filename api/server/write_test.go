@@ -43,7 +43,7 @@ func (w *writable) Propose(_ context.Context, c fsm.Command) (fsm.Result, error)
 // post sends a body and decodes the answer into `into`, or returns the error.
 func (w *writable) post(path, body string, into any) (int, api.Error) {
 	w.t.Helper()
-	h := NewLocal(LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w}).http.Handler
+	h := obeying(w.t, NewLocal(LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w}).http.Handler)
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest("POST", path, strings.NewReader(body)))
 	var e api.Error

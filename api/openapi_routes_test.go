@@ -1,0 +1,95 @@
+package api
+
+import "net/http"
+
+// route is one path of the unix socket, as the document shows it.
+type route struct {
+	method, path string
+	name         string // the document's operationId: one word or two, for generated clients
+	summary      string // one line
+	text         string // what the summary leaves out
+	params       []parameter
+	body         any         // a value of the type that is sent; nil: nothing is
+	answer       any         // a value of the type that is answered; nil: text
+	stream       bool        // of such values, one a line, until one side goes
+	also         map[int]any // statuses above 299 with an answer that is no Error
+	fails        []string    // the codes of its errors
+}
+
+// parameter is one of a query.
+type parameter struct {
+	name, text string
+	kind       any // a value of its type; nil: its presence is what counts
+}
+
+// What can go wrong anywhere, where the leader is asked, and where something is
+// changed.
+var (
+	always  = []string{CodeInternal, CodeUnavailable, CodeTimeout}
+	asking  = with(always, CodeNoLeader)
+	changes = with(asking, CodeBadRequest, CodeTooLarge, CodeRefused, CodeUncertain)
+)
+
+var consistent = parameter{Consistent, "Ask the leader first, so that the answer holds everything agreed on before the question. Without it the answer is this node's own, as old as its stamp says.", nil}
+
+// routes is all that the unix socket answers. Who adds a route to the server adds
+// it here, runs `go test ./api -run TestOpenAPI -update` and commits the file.
+var routes = []route{
+	{
+		method: http.MethodGet, path: PathStatus, name: "status", summary: "How this node and its cluster are, what is wrong and what to do about it",
+		params: []parameter{consistent}, answer: Status{}, fails: asking,
+	},
+	{
+		method: http.MethodGet, path: PathAssign, name: "assign", summary: "Who has what",
+		params: []parameter{{"system", "Only of this system.", ""}, consistent}, answer: Assign{}, fails: with(asking, CodeNotFound),
+	},
+	{
+		method: http.MethodGet, path: PathVersion, name: "version", summary: "What the daemon is made of",
+		answer: Version{}, fails: always,
+	},
+	{
+		method: http.MethodGet, path: PathHealth, name: "health", summary: "Whether the node is ready, as a status",
+		text:   "200 when it is, 503 while it is not: made for a probe.",
+		answer: Health{}, also: map[int]any{http.StatusServiceUnavailable: Health{}}, fails: always,
+	},
+	{
+		method: http.MethodGet, path: PathDoctor, name: "doctor", summary: "What only the daemon knows of what `flip doctor` looks at",
+		text:   "It asks every other member, so it takes a moment.",
+		answer: Doctor{}, fails: always,
+	},
+	{
+		method: http.MethodGet, path: PathOpenAPI, name: "openapi", summary: "This document",
+		answer: map[string]any{}, fails: always,
+	},
+	{
+		method: http.MethodGet, path: "/metrics", name: "metrics", summary: "Metrics in the format of Prometheus",
+	},
+	{
+		method: http.MethodPost, path: PathCleanup, name: "cleanup", summary: "Forget failures, so that the items are tried there again",
+		text: "Of one item, of a system, or with {} all. The answer has what was remembered before.",
+		body: Cleanup{}, answer: Cleaned{}, fails: with(changes, CodeNotFound),
+	},
+	{
+		method: http.MethodPost, path: PathMaintenance, name: "maintenance", summary: "Begin or end the maintenance of a system, or of all",
+		body: Maintain{}, answer: Maintained{}, fails: with(changes, CodeNotFound),
+	},
+	{
+		method: http.MethodPost, path: PathRelease, name: "release", summary: "Make void what an item waits for",
+		text: "The claims are all entries of the item's rows whose `blocks` is true, and no other. If the other side still has the item, two will: only who asks can know.",
+		body: Release{}, answer: Released{}, fails: with(changes, CodeNotFound, CodeChanged),
+	},
+}
+
+// enums are the fields that have one of a few values.
+var enums = map[string][]string{
+	"Alarm.severity": {Critical, Warning, Note},
+	"Finding.code":   {"", FindSelf, FindOK, FindRefused, FindSilent, FindKey, FindCluster, FindVoters, FindWire, FindName},
+	"Gate.state":     {"", GateOpen, GateShut, GateNone, GateNotNeeded},
+	"Guard.state":    {"", GuardRunning, GuardNone, GuardNotNeeded},
+	"Member.state":   {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},
+	"Row.state":      {RowAcquired, RowStarting, RowWaiting, RowNobody, RowReplicated, RowRemoved},
+}
+
+func with(codes []string, more ...string) []string {
+	return append(append([]string{}, codes...), more...)
+}

@@ -1,0 +1,328 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// obeying holds each answer of a handler against the document.
+func obeying(t *testing.T, h http.Handler) http.Handler {
+	t.Helper()
+	c := readContract(t)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		kind := rec.Header().Get("Content-Type")
+		if err := c.answer(r.Method, r.URL.Path, rec.Code, kind, rec.Body.Bytes()); err != nil {
+			t.Error(err)
+		}
+		maps.Copy(w.Header(), rec.Header())
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(rec.Body.Bytes())
+	})
+}
+
+// whole is a server that has everything.
+func whole(w *writable) LocalConfig {
+	text := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = io.WriteString(w, "flip_up 1\n")
+	})
+	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}}
+}
+
+func TestOpenAPIHasEveryRoute(t *testing.T) {
+	h := NewLocal(whole(&writable{world: newWorld(t)})).http.Handler
+	c := readContract(t)
+	for path, method := range h.(*mux).methods {
+		if _, ok := c.Paths[path][strings.ToLower(method)]; !ok {
+			t.Errorf("the server takes %s %s, which the document does not have. Write\n\t{\n\t\tmethod: http.Method%s, path: api.Path…, name: \"…\", summary: \"…\",\n\t\tanswer: T{}, fails: asking,\n\t},\n%s",
+				method, path, method[:1]+strings.ToLower(method[1:]), addRoute)
+		}
+	}
+	for path, ops := range c.Paths {
+		for method := range ops {
+			if !strings.EqualFold(h.(*mux).methods[path], method) {
+				t.Errorf("the document has %s %s, which the server does not take: %s", strings.ToUpper(method), path, strings.Replace(addRoute, "add it to", "take it out of", 1))
+			}
+		}
+	}
+}
+
+// ask is one request of a world, and the status of its answer.
+type ask struct {
+	in           func(*testing.T) *writable
+	method, path string
+	body         string
+	status       int
+}
+
+func usual(t *testing.T) *writable { return &writable{world: running(t)} }
+
+func leaderless(t *testing.T) *writable {
+	return &writable{world: running(t), verify: api.NoLeader("nobody answers")}
+}
+
+func unsure(t *testing.T) *writable {
+	return &writable{world: running(t), err: &api.Error{Code: api.CodeUncertain, Message: "the leader has gone"}}
+}
+
+func failing(err error) func(*testing.T) *writable {
+	return func(t *testing.T) *writable { return &writable{world: running(t), err: err} }
+}
+
+// empty has seen nothing of a log yet.
+func empty(t *testing.T) *writable { return &writable{world: &world{t: t, s: fsm.New()}} }
+
+func broken(t *testing.T) *writable {
+	w := blocked(t)
+	w.fail("n2", "ip", "b", "exit status 8")
+	w.do(fsm.Maintain{System: "ip", On: true, At: 1})
+	return w
+}
+
+// asks has each path answered well, in several worlds where its answer varies, and
+// badly where it can be.
+var asks = []ask{
+	{usual, "GET", api.PathStatus, "", 200},
+	{empty, "GET", api.PathStatus, "", 200},
+	{broken, "GET", api.PathStatus, "", 200},
+	{leaderless, "GET", api.PathStatus + "?consistent", "", 503},
+	{usual, "GET", api.PathAssign, "", 200},
+	{empty, "GET", api.PathAssign, "", 200},
+	{broken, "GET", api.PathAssign + "?system=one", "", 200},
+	{usual, "GET", api.PathAssign + "?system=web", "", 404},
+	{leaderless, "GET", api.PathAssign + "?consistent", "", 503},
+	{usual, "GET", api.PathVersion, "", 200},
+	{usual, "GET", api.PathHealth, "", 200},
+	{empty, "GET", api.PathDoctor, "", 200},
+	{usual, "GET", api.PathOpenAPI, "", 200},
+	{usual, "GET", PathMetrics, "", 200},
+	{broken, "POST", api.PathCleanup, `{}`, 200},
+	{usual, "POST", api.PathCleanup, `{}`, 200},
+	{usual, "POST", api.PathCleanup, `{"system":"web"}`, 404},
+	{usual, "POST", api.PathCleanup, `{"all":true}`, 400},
+	{usual, "POST", api.PathCleanup, `{"item":"` + strings.Repeat("x", api.MaxWrite) + `"}`, 413},
+	{leaderless, "POST", api.PathCleanup, `{}`, 503},
+	{unsure, "POST", api.PathCleanup, `{}`, 504},
+	{failing(context.DeadlineExceeded), "POST", api.PathCleanup, `{}`, 504},
+	{failing(context.Canceled), "POST", api.PathCleanup, `{}`, 503},
+	{failing(errors.New("disk on fire")), "POST", api.PathCleanup, `{}`, 500},
+	{usual, "POST", api.PathMaintenance, `{"system":"ip","on":true}`, 200},
+	{usual, "POST", api.PathMaintenance, `{"on":false}`, 200},
+	{usual, "POST", api.PathMaintenance, `{"system":"web","on":true}`, 404},
+	{blocked, "POST", api.PathRelease, "", 200}, // its body is made there
+	{usual, "POST", api.PathRelease, `{"system":"one","item":"x","claims":[{"member":"n1","epoch":1,"token":1}]}`, 409},
+	{usual, "GET", "/v1/nonsense", "", 404},
+	{usual, "DELETE", api.PathStatus, "", 405},
+}
+
+// heard is an answer as it came over a socket.
+type heard struct {
+	ask
+	kind string
+	body []byte
+}
+
+func (h heard) held(c *contract, body []byte) error {
+	path, _, _ := strings.Cut(h.path, "?")
+	return c.answer(h.method, path, h.status, h.kind, body)
+}
+
+// put asks a server over a unix socket of its own.
+func put(t *testing.T, a ask) heard {
+	t.Helper()
+	w := a.in(t)
+	l, err := ListenUnix(filepath.Join(t.TempDir(), "n.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, NewLocal(whole(w)), l)
+	defer func() { _ = stop() }()
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", l.Addr().String())
+	}}
+	defer tr.CloseIdleConnections()
+	if a.path == api.PathRelease && a.body == "" {
+		body, _ := json.Marshal(api.Release{System: "one", Item: "x", Claims: api.Blocking([]api.Row{w.row("one", "x")})})
+		a.body = string(body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), a.method, "http://flip"+a.path, strings.NewReader(a.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != a.status {
+		t.Errorf("%s %s %.60s: %d %s, want %d", a.method, a.path, a.body, resp.StatusCode, body, a.status)
+	}
+	return heard{a, resp.Header.Get("Content-Type"), body}
+}
+
+func TestAnswersAreAsTheDocumentSays(t *testing.T) {
+	c := readContract(t)
+	asked := map[string]bool{}
+	for _, a := range asks {
+		h := put(t, a)
+		path, _, _ := strings.Cut(h.path, "?")
+		if err := h.held(c, h.body); err != nil {
+			t.Error(err)
+		}
+		if h.status < 300 {
+			asked[h.method+" "+path] = true
+			if sent := c.Paths[path][strings.ToLower(h.method)].RequestBody; sent != nil {
+				if err := c.holds(sent.Content["application/json"].Schema, []byte(h.ask.body)); err != nil {
+					t.Errorf("%s %s takes %s, which the document does not allow: %v", h.method, path, h.ask.body, err)
+				}
+			}
+		}
+	}
+	for path, ops := range c.Paths {
+		for method := range ops {
+			if name := strings.ToUpper(method) + " " + path; !asked[name] {
+				t.Errorf("nothing here has %s answered well: add to asks in api/server/openapi_test.go\n\t{usual, %q, %q, `…`, 200},", name, strings.ToUpper(method), path)
+			}
+		}
+	}
+}
+
+// A test that takes anything is none: each answer is damaged in every place, and
+// none of that may pass.
+func TestDamagedAnswersAreFound(t *testing.T) {
+	c := readContract(t)
+	n := 0
+	for _, a := range asks {
+		if a.path == PathMetrics || a.path == api.PathOpenAPI {
+			continue
+		}
+		h := put(t, a)
+		for what, bad := range damaged(t, h.body) {
+			n++
+			if h.held(c, bad) == nil {
+				t.Errorf("%s %s: %s passes", h.method, h.path, what)
+			}
+		}
+	}
+	if n < 1000 {
+		t.Errorf("only %d damaged answers", n)
+	}
+}
+
+// damaged are copies of a JSON object with one field too many, one of another type,
+// or one missing that is never left out, at each place of it.
+func damaged(t *testing.T, body []byte) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	var root any
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	if err := dec.Decode(&root); err != nil {
+		t.Fatal(err)
+	}
+	keep := func(what string) {
+		b, err := json.Marshal(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[what] = b
+	}
+	var walk func(v any, at string)
+	walk = func(v any, at string) {
+		switch v := v.(type) {
+		case map[string]any:
+			v["of_tomorrow"] = 1
+			keep(at + ".of_tomorrow")
+			delete(v, "of_tomorrow")
+			for _, name := range slices.Sorted(maps.Keys(v)) {
+				had := v[name]
+				walk(had, at+"."+name)
+				for _, wrong := range []any{nil, 1.5, map[string]any{"x": "y"}} {
+					if _, number := had.(json.Number); number && wrong == 1.5 && strings.HasPrefix(name, "loss") {
+						continue
+					}
+					v[name] = wrong
+					keep(fmt.Sprintf("%s.%s as %v", at, name, wrong))
+				}
+				v[name] = had
+			}
+		case []any:
+			for i := range v {
+				walk(v[i], fmt.Sprintf("%s[%d]", at, i))
+			}
+		}
+	}
+	walk(root, "answer")
+	for _, name := range []string{"index", "node", "rows", "code", "message", "version", "ready", "forgotten", "void"} {
+		if o := root.(map[string]any); o[name] != nil {
+			had := o[name]
+			delete(o, name)
+			keep("without " + name)
+			o[name] = had
+		}
+	}
+	return out
+}
+
+// The reader of JSON Schema finds what it is to find.
+func TestContractChecks(t *testing.T) {
+	c := &contract{}
+	if err := json.Unmarshal([]byte(`{"components":{"schemas":{
+		"A":{"type":"object","properties":{"n":{"type":"integer","minimum":0},"s":{"type":"string","enum":["x","y"]},"l":{"type":"array","items":{"type":"number"},"minItems":2,"maxItems":2}},"required":["n"]},
+		"B":{"allOf":[{"$ref":"#/components/schemas/A"},{"type":"object","properties":{"s":{"enum":["x"]}}}]},
+		"C":{"anyOf":[{"$ref":"#/components/schemas/A"},{"type":"object","properties":{"m":{"type":"object","additionalProperties":{"type":"boolean"}}},"required":["m"]}]},
+		"D":{"type":"string","pattern":"x"},
+		"E":{"$ref":"#/components/schemas/Z"}}}}`), c); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, text, bad string }{
+		{"A", `{"n":0,"s":"y","l":[1,2.5]}`, ""},
+		{"A", `{}`, "has no n"},
+		{"A", `{"n":-1}`, "negative"},
+		{"A", `{"n":1.5}`, "number, not integer"},
+		{"A", `{"n":"1"}`, "string, not integer"},
+		{"A", `{"n":null}`, "null, not integer"},
+		{"A", `{"n":1,"s":"z"}`, "enum"},
+		{"A", `{"n":1,"l":[1]}`, "1 elements"},
+		{"A", `{"n":1,"l":[1,"2"]}`, "answer.l[1]"},
+		{"A", `{"n":1,"m":1}`, "no such field"},
+		{"A", `{"n":1} {}`, "more than one"},
+		{"A", `[]`, "array, not object"},
+		{"B", `{"n":1,"s":"x"}`, ""},
+		{"B", `{"n":1,"s":"y"}`, "enum"},
+		{"B", `{"n":1,"m":1}`, "no such field"},
+		{"C", `{"m":{"any":true}}`, ""},
+		{"C", `{"m":{"any":1}}`, "boolean"},
+		{"C", `{"n":1,"m":{}}`, "no such field"},
+		{"D", `"x"`, "keyword pattern"},
+		{"E", `{}`, "no #/components/schemas/Z"},
+	} {
+		err := c.holds(c.Components.Schemas[tt.name], []byte(tt.text))
+		if (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), tt.bad) {
+			t.Errorf("%s of %s: %v, want %q", tt.name, tt.text, err, tt.bad)
+		}
+	}
+}
