@@ -67,7 +67,7 @@ func (a *App) cli() *cli.App {
 		Commands: []*cli.Command{
 			runCommand(a), statusCommand(a), assignCommand(a), checkCommand(a),
 			memberCommand(a), itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
-			contextCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a),
+			contextCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a), manCommand(a),
 		},
 		Action:               a.noCommand,
 		EnableBashCompletion: true,
