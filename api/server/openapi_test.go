@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -173,7 +174,12 @@ func put(t *testing.T, a ask) heard {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
+	var body []byte
+	if resp.Header.Get("Content-Type") == "application/x-ndjson" { // it has no end
+		body, err = bufio.NewReader(resp.Body).ReadBytes('\n')
+	} else {
+		body, err = io.ReadAll(resp.Body)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,9 +35,14 @@ func (m *mux) Handle(path string, h http.Handler) {
 	m.ServeMux.Handle(path, h)
 }
 
+// HandleFunc takes the GETs of a path.
+func (m *mux) HandleFunc(path string, h func(http.ResponseWriter, *http.Request)) {
+	m.Handle(path, http.HandlerFunc(h))
+}
+
 func newRouter(log zerolog.Logger) *router {
 	r := &router{mux: &mux{http.NewServeMux(), map[string]string{}}, log: log}
-	r.mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
+	r.mux.ServeMux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		r.fail(w, req, &api.Error{
 			Code:    api.CodeNotFound,
 			Message: "no such path: " + req.URL.Path,
@@ -51,7 +56,7 @@ func newRouter(log zerolog.Logger) *router {
 // CodeMethod. max bounds the body.
 func (r *router) handle(method, path string, maxBody int64, h handler) {
 	r.mux.methods[path] = method
-	r.mux.HandleFunc(path, func(w http.ResponseWriter, req *http.Request) {
+	r.mux.ServeMux.HandleFunc(path, func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != method && (method != http.MethodGet || req.Method != http.MethodHead) {
 			w.Header().Set("Allow", method)
 			r.fail(w, req, &api.Error{Code: api.CodeMethod, Message: path + " takes " + method + ", not " + req.Method})
