@@ -45,6 +45,10 @@ type App struct {
 // Stderr by then.
 func (a *App) Run(ctx context.Context, args []string) int {
 	app := a.cli()
+	if s, asked := suggestionOf(args); asked {
+		a.suggest(ctx, app, s)
+		return exitOK
+	}
 	err := app.RunContext(ctx, permute(app, args))
 	a.explain(err)
 	return exitCode(err)
@@ -69,10 +73,9 @@ func (a *App) cli() *cli.App {
 			memberCommand(a), itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
 			contextCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a), manCommand(a),
 		},
-		Action:               a.noCommand,
-		EnableBashCompletion: true,
-		HideVersion:          true,
-		OnUsageError:         wrongFlag,
+		Action:       a.noCommand,
+		HideVersion:  true,
+		OnUsageError: wrongFlag,
 		// Exit codes are Run's business.
 		ExitErrHandler: func(*cli.Context, error) {},
 	}

@@ -22,32 +22,21 @@ const completeTimeout = 500 * time.Millisecond
 func (a *App) complete(verb string) cli.BashCompleteFunc {
 	return func(c *cli.Context) {
 		args := c.Args().Slice()
-		switch {
-		case flagWanted():
-			cli.DefaultCompleteWithFlags(c.Command)(c)
-		case verb != "" && len(args) == 0:
-			_, _ = fmt.Fprintln(a.Stdout, verb)
-		default:
-			a.offer(a.namesAfter(c.Context, c, args[min(len(args), len(strings.Fields(verb))):]))
+		if verb != "" && len(args) == 0 {
+			a.offer([]string{verb})
+			return
 		}
+		a.offer(a.namesAfter(c.Context, c, args[min(len(args), len(strings.Fields(verb))):]))
 	}
 }
 
 func (a *App) completeMaintenance(c *cli.Context) {
-	switch {
-	case flagWanted():
-		cli.DefaultCompleteWithFlags(c.Command)(c)
-	case c.NArg() == 0:
+	switch c.NArg() {
+	case 0:
 		a.offer([]string{"on", "off"})
-	case c.NArg() == 1:
-		a.offer(a.namesAfter(c.Context, c, nil))
+	case 1:
+		a.offer(a.systemNames(c.Context, c))
 	}
-}
-
-// flagWanted reports whether the word under the cursor begins a flag: the scripts
-// hand it over only then.
-func flagWanted() bool {
-	return len(os.Args) > 2 && strings.HasPrefix(os.Args[len(os.Args)-2], "-")
 }
 
 func (a *App) offer(words []string) {
@@ -56,12 +45,60 @@ func (a *App) offer(words []string) {
 	}
 }
 
-// namesAfter are the systems, or after a system its items. A daemon that does not
-// answer offers nothing.
+// completeValue offers what a flag may be set to; for any other the shell offers
+// files.
+func (a *App) completeValue(ctx context.Context, c *cli.Context, flag, current string) {
+	var names []string
+	switch flag {
+	case "id":
+		names = a.socketIDs(c)
+	case "timing":
+		names = []string{timingSample, timingLAN}
+	case "role":
+		names = []string{fsm.RoleVoter.String(), fsm.RoleArbiter.String()}
+	case "system", "systems":
+		// One of several, parted by commas.
+		before := current[:strings.LastIndex(current, ",")+1]
+		for _, name := range a.systemNames(ctx, c) {
+			names = append(names, before+name)
+		}
+	}
+	a.offer(names)
+}
+
+// namesAfter are the systems, or after a system its items.
 func (a *App) namesAfter(ctx context.Context, c *cli.Context, before []string) []string {
-	if len(before) > 1 {
+	switch len(before) {
+	case 0:
+		return a.systemNames(ctx, c)
+	case 1:
+		return a.itemNames(ctx, c, before[0])
+	default:
 		return nil
 	}
+}
+
+func (a *App) systemNames(ctx context.Context, c *cli.Context) (names []string) {
+	for _, s := range a.statusSoon(ctx, c).Systems {
+		names = append(names, string(s.Name))
+	}
+	return names
+}
+
+// statusSoon is empty when no daemon answers soon.
+func (a *App) statusSoon(ctx context.Context, c *cli.Context) (st api.Status) {
+	cl, err := a.ask(c)
+	if err != nil {
+		return st
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
+	defer cancel()
+	st, _ = cl.Status(ctx, false)
+	return st
+}
+
+func (a *App) itemNames(ctx context.Context, c *cli.Context, system string) (names []string) {
 	cl, err := a.ask(c)
 	if err != nil {
 		return nil
@@ -69,20 +106,26 @@ func (a *App) namesAfter(ctx context.Context, c *cli.Context, before []string) [
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
 	defer cancel()
-	var names []string
-	if len(before) == 0 {
-		st, _ := cl.Status(ctx, false)
-		for _, s := range st.Systems {
-			names = append(names, string(s.Name))
-		}
-		return names
-	}
-	var as api.Assign
-	if as, err = cl.Assign(ctx, fsm.SystemID(before[0]), false); err != nil {
+	as, err := cl.Assign(ctx, fsm.SystemID(system), false)
+	if err != nil {
 		return nil
 	}
 	for _, r := range as.Rows {
 		names = append(names, string(r.Item))
 	}
 	return slices.Compact(names)
+}
+
+// socketIDs are the daemons of this machine.
+func (a *App) socketIDs(c *cli.Context) (ids []string) {
+	entries, err := os.ReadDir(or(a.dirFlag(c), defaultSocketDir))
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), socketSuffix); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

@@ -8,8 +8,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-const completionFlag = "--generate-bash-completion"
-
 var undefinedFlag = regexp.MustCompile(`flag provided but not defined: -+(\S+)`)
 
 // wrongFlag turns what the flag parser says into a usage error with the nearest
@@ -49,7 +47,7 @@ func atMost(c *cli.Context, n int) error {
 // permute moves a command's flags in front of its arguments, where the flag
 // parser wants them, so that `flip assign ip --json` means what it says.
 func permute(app *cli.App, args []string) []string {
-	if len(args) == 0 || slices.Contains(args, completionFlag) {
+	if len(args) == 0 {
 		return args
 	}
 	at := 1
