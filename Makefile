@@ -74,8 +74,9 @@ soak: ## the adversary on SEEDS (50000) seeds, the properties on fresh cases
 	FLIP_RANDOM=1 $(GO) test -count=1 ./config ./fsm ./liveness/... ./placement ./secure
 	FLIP_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 170m -run 'TestAdversary' ./sim/
 
-install: build ## install the binary below PREFIX (/usr/local)
+install: build ## install the binary and its manual pages below PREFIX (/usr/local)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/flip
+	$(BIN) man $(DESTDIR)$(PREFIX)/share/man/man8
 
 # A version that dpkg orders: the tag, else the number of commits since the root.
 NFPM      := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.2
@@ -86,9 +87,8 @@ DEB_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 deb: build ## build the Debian package, dist/flip_VERSION_ARCH.deb
 	@rm -rf dist/deb && mkdir -p dist/deb && rm -f dist/*.deb
 	@cp -r deploy/examples dist/deb/examples && chmod -R u=rwX,go=rX dist/deb/examples
-	@gzip -9nc deploy/flip.8 >dist/deb/flip.8.gz
-	@$(BIN) completion bash >dist/deb/bash-completion
-	@{ $(BIN) completion zsh; echo '_flip_complete "$$@"'; } >dist/deb/zsh-completion
+	@SOURCE_DATE_EPOCH=$(DEB_EPOCH) $(BIN) man dist/deb/man && gzip -9n dist/deb/man/*.8
+	@for shell in bash zsh fish; do $(BIN) completion $$shell >dist/deb/completion.$$shell || exit 1; done
 	@sh deploy/debian/changelog '$(DEB_VERSION)' $(DEB_EPOCH) <CHANGELOG.md | gzip -9n >dist/deb/changelog.gz
 	SOURCE_DATE_EPOCH=$(DEB_EPOCH) VERSION='$(DEB_VERSION)' ARCH=$(DEB_ARCH) \
 		$(GO) run $(NFPM) package --packager deb --config deploy/nfpm.yaml --target dist/

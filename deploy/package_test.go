@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,21 +43,24 @@ func run(t *testing.T, env []string, name string, args ...string) string {
 func TestPackageHasItsFiles(t *testing.T) {
 	dir := unpacked(t)
 	for name, mode := range map[string]fs.FileMode{
-		"usr/bin/flip":                                 0o755,
-		"lib/systemd/system/flip.service":              0o644,
-		"etc/default/flip":                             0o644,
-		"etc/flip":                                     0o755 | fs.ModeDir,
-		"usr/share/man/man8/flip.8.gz":                 0o644,
-		"usr/share/bash-completion/completions/flip":   0o644,
-		"usr/share/zsh/vendor-completions/_flip":       0o644,
-		"usr/share/doc/flip/copyright":                 0o644,
-		"usr/share/doc/flip/changelog.gz":              0o644,
-		"usr/share/doc/flip/quickstart.md":             0o644,
-		"usr/share/doc/flip/guarantees.md":             0o644,
-		"usr/share/doc/flip/alerts.yml":                0o644,
-		"usr/share/doc/flip/no-hooks.conf":             0o644,
-		"usr/share/doc/flip/examples/pair/flip.json":   0o644,
-		"usr/share/doc/flip/examples/readme/flip.json": 0o644,
+		"usr/bin/flip":                                  0o755,
+		"lib/systemd/system/flip.service":               0o644,
+		"etc/default/flip":                              0o644,
+		"etc/flip":                                      0o755 | fs.ModeDir,
+		"usr/share/man/man8/flip.8.gz":                  0o644,
+		"usr/share/man/man8/flip-status.8.gz":           0o644,
+		"usr/share/bash-completion/completions/flip":    0o644,
+		"usr/share/zsh/vendor-completions/_flip":        0o644,
+		"usr/share/fish/vendor_completions.d/flip.fish": 0o644,
+		"usr/share/doc/flip/copyright":                  0o644,
+		"usr/share/doc/flip/api.md":                     0o644,
+		"usr/share/doc/flip/changelog.gz":               0o644,
+		"usr/share/doc/flip/quickstart.md":              0o644,
+		"usr/share/doc/flip/guarantees.md":              0o644,
+		"usr/share/doc/flip/alerts.yml":                 0o644,
+		"usr/share/doc/flip/no-hooks.conf":              0o644,
+		"usr/share/doc/flip/examples/pair/flip.json":    0o644,
+		"usr/share/doc/flip/examples/readme/flip.json":  0o644,
 	} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
@@ -107,31 +111,54 @@ func TestPackagedProgramRuns(t *testing.T) {
 	}
 }
 
-// What the package says of the commands is what there is.
-func TestPackagedManPageAndCompletion(t *testing.T) {
+// What the package says of the commands is what there is: a page for each, with the
+// date of the source.
+func TestPackagedManPages(t *testing.T) {
 	dir := unpacked(t)
-	flip := filepath.Join(dir, "usr/bin/flip")
-	page := run(t, nil, "gzip", "-dc", filepath.Join(dir, "usr/share/man/man8/flip.8.gz"))
-	_, commands, _ := strings.Cut(run(t, nil, flip, "help"), "COMMANDS:\n")
-	commands, _, _ = strings.Cut(commands, "\n\n")
-	n := 0
-	for line := range strings.Lines(commands) {
-		name := strings.TrimSuffix(strings.Fields(line)[0], ",")
-		if name == "help" {
+	man := filepath.Join(dir, "usr/share/man/man8")
+	want := []string{"flip.8.gz"}
+	for _, name := range commands(t, filepath.Join(dir, "usr/bin/flip")) {
+		want = append(want, "flip-"+name+".8.gz")
+	}
+	if len(want) < 10 {
+		t.Errorf("`flip help` lists only %q", want)
+	}
+	entries, err := os.ReadDir(man)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var have []string
+	for _, e := range entries {
+		have = append(have, e.Name())
+	}
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("pages %q, want %q", have, want)
+	}
+	for _, name := range have {
+		page := run(t, nil, "gzip", "-dc", filepath.Join(man, name))
+		if head, _, _ := strings.Cut(page, "\n"); !regexp.MustCompile(`^\.TH "FLIP\S*" "8" "20\d\d\\-\d\d\\-\d\d" "flip \S`).MatchString(head) {
+			t.Errorf("%s begins with %s", name, head)
+		}
+	}
+}
+
+func TestPackagedCompletion(t *testing.T) {
+	dir := unpacked(t)
+	env := []string{"PATH=" + filepath.Join(dir, "usr/bin") + ":" + os.Getenv("PATH")}
+	for shell, script := range map[string]string{
+		"bash": `source "$0/usr/share/bash-completion/completions/flip"; COMP_LINE="flip sta" COMP_POINT=8 COMP_WORDS=(flip sta); _flip_complete; echo "${COMPREPLY[@]}"`,
+		// As compsys runs what it finds in $fpath: by the name of the file.
+		"zsh":  `fpath=("$0/usr/share/zsh/vendor-completions"); _describe() { print -rl -- "${(@P)2%%:*}" }; autoload -Uz _flip; words=(flip sta) CURRENT=2 PREFIX=sta; _flip`,
+		"fish": `source "$argv[1]/usr/share/fish/vendor_completions.d/flip.fish"; complete -C "flip sta" | string split -f1 \t`,
+	} {
+		if _, err := exec.LookPath(shell); err != nil {
+			t.Logf("no %s here: its completion is not tested", shell)
 			continue
 		}
-		if n++; !strings.Contains(page, "\n.TP\n.B "+name+"\n") {
-			t.Errorf("flip(8) does not explain `flip %s`", name)
+		if out := run(t, env, shell, "-c", script, dir); !slices.Contains(strings.Fields(out), "status") {
+			t.Errorf("%s: completion of sta: %q", shell, out)
 		}
-	}
-	if n < 5 {
-		t.Errorf("`flip help` lists %d commands", n)
-	}
-	completion := filepath.Join(dir, "usr/share/bash-completion/completions/flip")
-	out := run(t, []string{"PATH=" + filepath.Dir(flip) + ":" + os.Getenv("PATH")}, "bash", "-c",
-		"source "+completion+"; COMP_WORDS=(flip sta); COMP_CWORD=1; _flip_complete; echo ${COMPREPLY[@]}")
-	if !slices.Contains(strings.Fields(out), "status") {
-		t.Errorf("completion of sta: %q", out)
 	}
 }
 
