@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -186,5 +188,28 @@ func TestEnumsNameFieldsThatThereAre(t *testing.T) {
 		if schema, _ := properties.get(field).(object); schema.get("enum") == nil {
 			t.Errorf("enums has %s, which no answer has", key)
 		}
+	}
+}
+
+// Somebody else's reader takes the document for what it is to be.
+func TestOpenAPIIsValid(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Python: not with -short")
+	}
+	if err := exec.CommandContext(t.Context(), "python3", "-c", "import openapi_spec_validator").Run(); err != nil {
+		t.Skip("no openapi_spec_validator for python3 here: the document is not held against the standard")
+	}
+	check := func(name string) ([]byte, error) {
+		return exec.CommandContext(t.Context(), "python3", "-m", "openapi_spec_validator", name).CombinedOutput()
+	}
+	if out, err := check("openapi.json"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(bad, bytes.Replace(OpenAPI, []byte(`"responses"`), []byte(`"replies"`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := check(bad); err == nil {
+		t.Errorf("a document without responses is taken: %s", out)
 	}
 }

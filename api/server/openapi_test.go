@@ -54,8 +54,12 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 	c := readContract(t)
 	for path, method := range h.(*mux).methods {
 		if _, ok := c.Paths[path][strings.ToLower(method)]; !ok {
-			t.Errorf("the server takes %s %s, which the document does not have. Write\n\t{\n\t\tmethod: http.Method%s, path: api.Path…, name: \"…\", summary: \"…\",\n\t\tanswer: T{}, fails: asking,\n\t},\n%s",
-				method, path, method[:1]+strings.ToLower(method[1:]), addRoute)
+			kinds := "answer: T{}, fails: asking"
+			if method == http.MethodPost {
+				kinds = "body: T{}, answer: U{}, fails: changes"
+			}
+			t.Errorf("the server takes %s %s, which the document does not have. Write\n\t{\n\t\tmethod: http.Method%s, path: Path…, name: \"…\", summary: \"…\",\n\t\t%s,\n\t},\n%s",
+				method, path, method[:1]+strings.ToLower(method[1:]), kinds, addRoute)
 		}
 	}
 	for path, ops := range c.Paths {
