@@ -144,7 +144,7 @@ func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {
 		sys := spec.Systems[id]
 		as := api.System{
 			Name: id, Type: sys.Split.String(), Action: sys.Action.String(), Guarantee: sys.Guarantee.String(),
-			Servers:     slices.Concat([]fsm.MemberID{}, serversOf(spec, id)),
+			Servers:     append([]fsm.MemberID{}, serversOf(spec, id)...),
 			Outstanding: outstandingOf(s, id),
 			Maintenance: s.Maintained(id), Takeover: takeoverOf(s, spec, sys), Fence: sys.Fence,
 		}

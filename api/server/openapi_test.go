@@ -96,6 +96,18 @@ func failing(err error) func(*testing.T) *writable {
 // empty has seen nothing of a log yet.
 func empty(t *testing.T) *writable { return &writable{world: &world{t: t, s: fsm.New()}} }
 
+// unserved has systems that no server of the configuration serves.
+func unserved(t *testing.T) *writable {
+	w := &writable{world: newWorld(t)}
+	bare := spec()
+	for name, server := range bare.Servers {
+		server.Systems = nil
+		bare.Servers[name] = server
+	}
+	w.do(fsm.SetSpec{Was: w.s.Spec().Version, Spec: bare})
+	return w
+}
+
 func broken(t *testing.T) *writable {
 	w := blocked(t)
 	w.fail("n2", "ip", "b", "exit status 8")
@@ -109,6 +121,8 @@ var asks = []ask{
 	{usual, "GET", api.PathStatus, "", 200},
 	{empty, "GET", api.PathStatus, "", 200},
 	{broken, "GET", api.PathStatus, "", 200},
+	{unserved, "GET", api.PathStatus, "", 200},
+	{unserved, "GET", api.PathAssign, "", 200},
 	{leaderless, "GET", api.PathStatus + "?consistent", "", 503},
 	{usual, "GET", api.PathAssign, "", 200},
 	{empty, "GET", api.PathAssign, "", 200},

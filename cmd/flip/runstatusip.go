@@ -56,7 +56,7 @@ func (d *daemon) addressStatus() []api.Address {
 		}
 		n := len(out)
 		if n == 0 || (fsm.Key{System: out[n-1].System, Item: out[n-1].Item}) != (fsm.Key{System: a.System, Item: a.Item}) {
-			out = append(out, api.Address{System: a.System, Item: a.Item, Interface: a.Interface})
+			out = append(out, api.Address{System: a.System, Item: a.Item, Interface: a.Interface, Addresses: []string{}})
 			n++
 		}
 		row := &out[n-1]
