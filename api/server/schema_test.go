@@ -146,10 +146,15 @@ func schemaOf(v any) schema {
 // apply is the part of JSON Schema that the document uses. Another keyword is an
 // error: a check that is not made is none.
 func (c *contract) apply(s schema, v any, at string) error {
+	if want, ok := s["type"].(string); ok {
+		if err := typed(want, v, at); err != nil {
+			return err
+		}
+	}
 	for key, want := range s {
 		var err error
 		switch key {
-		case "description", "format", "additionalProperties":
+		case "type", "description", "format", "additionalProperties":
 			if each, ok := want.(map[string]any); ok {
 				err = c.each(each, v, at)
 			}
@@ -159,8 +164,6 @@ func (c *contract) apply(s schema, v any, at string) error {
 				return fmt.Errorf("%s: the document has no %s", at, want)
 			}
 			err = c.apply(target, v, at)
-		case "type":
-			err = typed(want.(string), v, at)
 		case "enum":
 			if !slices.Contains(want.([]any), v) {
 				err = fmt.Errorf("%s is %q, which its enum in api/openapi_routes_test.go does not have", at, v)
