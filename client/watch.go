@@ -130,7 +130,7 @@ func (w *watch) once(ctx context.Context, c *Client) error {
 			if errors.Is(context.Cause(inner), context.DeadlineExceeded) {
 				err = fmt.Errorf("nothing was heard for %v", watchSilence)
 			}
-			return broken(err)
+			return brokenOff(err)
 		}
 		silent.Reset(watchSilence)
 		w.heard = true
@@ -141,8 +141,8 @@ func (w *watch) once(ctx context.Context, c *Client) error {
 	}
 }
 
-// broken is a stream that ended although nobody asked it to.
-func broken(err error) error {
+// brokenOff is a stream that ended although nobody asked it to.
+func brokenOff(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the daemon has ended it")
 	}

@@ -180,8 +180,6 @@ func (a *App) contextFar(name, keyFile string) (*far, error) {
 
 func (a *App) completeContext(c *cli.Context) {
 	switch {
-	case flagWanted():
-		cli.DefaultCompleteWithFlags(c.Command)(c)
 	case c.NArg() == 0:
 		a.offer([]string{"list", "use", "add", "remove"})
 	case c.NArg() == 1 && (c.Args().First() == "use" || c.Args().First() == "remove"):

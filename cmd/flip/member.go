@@ -241,8 +241,6 @@ func writeMember(w io.Writer, p painter, m api.MemberInfo) {
 // completeMember offers the verbs, then the members, and systems to --systems.
 func (a *App) completeMember(c *cli.Context) {
 	switch {
-	case flagWanted():
-		cli.DefaultCompleteWithFlags(c.Command)(c)
 	case c.NArg() == 0:
 		a.offer(memberVerbs)
 	case c.NArg() == 1 && slices.Contains([]string{"show", "remove"}, c.Args().First()):
