@@ -282,6 +282,29 @@ func TestRemovedIn(t *testing.T) {
 	}
 }
 
+func TestVerdict(t *testing.T) {
+	tests := []struct {
+		name string
+		k    known
+		out  bool
+		at   fsm.Index
+	}{
+		{"nothing", known{member: true}, false, 0},
+		{"its log says so, nobody answers", known{member: true, out: true, at: 7}, true, 0},
+		{"both say so", known{member: true, out: true, at: 7, asked: true, says: 9}, true, 7},
+		{"its log does not know yet that it is committed", known{member: true, out: true, asked: true, says: 9}, true, 9},
+		{"its log knows nothing of it", known{member: true, asked: true, says: 9}, true, 9},
+		{"added again since", known{member: true, out: true, at: 7, asked: true, named: true, says: 9}, false, 0},
+		{"no log yet", known{asked: true, says: 9}, false, 0},
+		{"who answers is behind its joining", known{member: true, asked: true, says: 9, since: 12}, false, 0},
+	}
+	for _, tt := range tests {
+		if out, at := tt.k.verdict(); out != tt.out || at != tt.at {
+			t.Errorf("%s: %v %d", tt.name, out, at)
+		}
+	}
+}
+
 func TestNewestWord(t *testing.T) {
 	mine := Hello{Name: "n3", Cluster: "c", Applied: 10}
 	with := func(cluster string, applied fsm.Index, names ...string) Finding {

@@ -66,20 +66,46 @@ func (n *Node) Phase() Phase {
 // that one has the entry that takes its vote, committed or not; and who is being taken
 // in reads first of the time when it was not there.
 func (n *Node) removedPhase(p *Phase, v view, r *raft.Raft) bool {
-	removed, at := removedIn(v.state, n.self, r.GetConfiguration().Configuration().Servers)
-	says, named, ok := newest(n.hello(), p.Peers)
-	confirmed := ok && !named && v.state.Spec().Version != 0 && says > n.cfg.Seed.Version
-	if ok && named || !confirmed && !removed {
+	var k known
+	k.out, k.at = removedIn(v.state, n.self, r.GetConfiguration().Configuration().Servers)
+	k.says, k.named, k.asked = newest(n.hello(), p.Peers)
+	k.member, k.since = v.state.Spec().Version != 0, n.cfg.Seed.Version
+	out, at := k.verdict()
+	if !out {
 		return false
 	}
-	p.Stage, p.Words = StageRemoved, "this server was removed from the cluster"
-	if confirmed {
-		if p.Removed = at; at == 0 {
-			p.Removed = says
-		}
-		p.Words = fmt.Sprintf("this server was removed from the cluster at index %d", p.Removed)
+	p.Stage, p.Words, p.Removed = StageRemoved, "this server was removed from the cluster", at
+	if at != 0 {
+		p.Words = fmt.Sprintf("this server was removed from the cluster at index %d", at)
 	}
 	return true
+}
+
+// known is what a server knows of its being taken out.
+type known struct {
+	out    bool      // its own log says so …
+	at     fsm.Index // … as of this index; 0: perhaps not committed
+	member bool      // its log has a configuration
+	since  fsm.Index // the version of the one that it was started with
+
+	asked bool      // somebody with no less of the log has answered …
+	named bool      // … whose configuration names it …
+	says  fsm.Index // … at this index
+}
+
+// verdict is whether the server was taken out, and the index if that is sure.
+func (k known) verdict() (out bool, at fsm.Index) {
+	switch {
+	case k.asked && k.named:
+		return false, 0
+	case k.asked && k.member && k.says > k.since:
+		if k.at != 0 {
+			return true, k.at
+		}
+		return true, k.says
+	default:
+		return k.out, 0
+	}
 }
 
 // removedIn is whether the newest list in a server's own log is without it, with a vote
