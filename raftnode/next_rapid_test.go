@@ -76,7 +76,8 @@ func (h *quick) apply(c fsm.Command) {
 }
 
 // Whatever happens to the members, a leader comes to rest, and then every item
-// is with a member that is up if there is one.
+// is with a member that is up and stays if there is one, and who is to go is gone once
+// it has let go and lost its vote.
 func TestNextComesToRest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := working(t, func(s *fsm.Spec) {
@@ -93,9 +94,12 @@ func TestNextComesToRest(t *testing.T) {
 			now += time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond
 			name := rapid.SampledFrom(names).Draw(t, "member")
 			m, _ := h.state.Member(name)
-			switch rapid.IntRange(0, 5).Draw(t, "event") {
+			_, listed := h.state.Spec().Servers[name]
+			switch rapid.IntRange(0, 7).Draw(t, "event") {
 			case 0:
-				h.register(name, "b")
+				if listed {
+					h.register(name, "b")
+				}
 			case 1:
 				h.settle(a, now, name)
 			case 2:
@@ -106,6 +110,14 @@ func TestNextComesToRest(t *testing.T) {
 				h.settle(a, now)
 			case 5:
 				h.maintain(a, now, rapid.Bool().Draw(t, "maintained"))
+			case 6:
+				spec := h.state.Spec()
+				if on := !spec.Servers[name].Removing; listed && (!on || len(spec.Staying()) > 1) {
+					h.apply(fsm.SetSpec{Was: spec.Version, Spec: spec.WithRemoving(name, on)})
+				}
+			case 7:
+				h.release(name)
+				h.unvote(name)
 			}
 		}
 		h.apply(fsm.Maintain{System: "ip"})
@@ -114,14 +126,44 @@ func TestNextComesToRest(t *testing.T) {
 		h.settle(a, now+2*time.Hour)
 		usable := false
 		for _, n := range names {
-			usable = usable || inService(h.state, n)
+			usable = usable || inService(h.state, n) && stays(h.state, n)
 		}
 		for s := range h.state.Slots() {
-			if usable && !inService(h.state, s.Owner) {
-				t.Fatalf("%v rests with %q, which is not in service", s.Key, s.Owner)
+			if usable && (!inService(h.state, s.Owner) || !stays(h.state, s.Owner)) {
+				t.Fatalf("%v rests with %q, which is not in service, or is to go", s.Key, s.Owner)
+			}
+		}
+		for _, n := range names {
+			h.release(n)
+			h.unvote(n)
+		}
+		h.settle(a, now+2*time.Hour)
+		for id, server := range h.state.Spec().Servers {
+			if usable && server.Removing {
+				t.Fatalf("%s is there still: %v", id, h.state.Waits(id))
 			}
 		}
 	})
+}
+
+func stays(s *fsm.State, id fsm.MemberID) bool {
+	server, in := s.Spec().Servers[id]
+	return in && !server.Removing
+}
+
+// unvote takes the vote of a server that is to go and has nothing any more, as takeIn
+// does.
+func (h *history) unvote(name fsm.MemberID) {
+	if stays(h.state, name) || !h.state.HasVote(name) || !h.state.Drained(name) {
+		return
+	}
+	var left []fsm.MemberID
+	for _, id := range h.state.Voters().IDs {
+		if id.Member() != name {
+			left = append(left, id.Member())
+		}
+	}
+	h.voters(left...)
 }
 
 // maintain begins or ends the maintenance; while it lasts a leader moves nothing.
