@@ -86,13 +86,6 @@ func refusedf(hint, format string, args ...any) error {
 	return refusal(fmt.Sprintf(format, args...), hint)
 }
 
-// clone is a Spec whose servers may be changed.
-func clone(s *fsm.Spec) *fsm.Spec {
-	next := *s
-	next.Servers = maps.Clone(s.Servers)
-	return &next
-}
-
 // withMember is the configuration with one more server.
 func withMember(s *fsm.State, in api.MemberAdd) (*fsm.Spec, []string, error) {
 	server, err := serverFor(s, in)
@@ -114,13 +107,12 @@ func withMember(s *fsm.State, in api.MemberAdd) (*fsm.Spec, []string, error) {
 	if err := addressFree(s, server); err != nil {
 		return nil, nil, err
 	}
-	if n := len(votersToBe(s.Spec(), "")); n >= api.MaxVoters {
+	if n := len(s.Spec().Staying()); n >= api.MaxVoters {
 		return nil, nil, refusedf("remove a voter first: each commit waits for a majority of them, so more make the cluster slower and no safer",
 			"the cluster has %d voters already, and that is the most", n)
 	}
-	next := clone(s.Spec())
-	next.Servers[in.Name] = server
-	return next, addWarnings(s, server), nil
+	next := s.Spec().WithServer(server)
+	return &next, addWarnings(s, server), nil
 }
 
 func orNothing(systems []fsm.SystemID) string {
@@ -257,20 +249,8 @@ func addWarnings(s *fsm.State, server fsm.Server) []string {
 	if local(server.Addr) && slices.ContainsFunc(slices.Collect(maps.Values(s.Spec().Servers)), func(o fsm.Server) bool { return !local(o.Addr) }) {
 		out = append(out, server.Addr+" is a loopback address: servers of other machines cannot reach it")
 	}
-	if n := len(votersToBe(s.Spec(), "")) + 1; n%2 == 0 {
+	if n := len(s.Spec().Staying()) + 1; n%2 == 0 {
 		out = append(out, fmt.Sprintf("%d voters bear the loss of no more than %d do: an odd number is better", n, n-1))
-	}
-	return out
-}
-
-// votersToBe are the servers with a vote, given or still to be given, that stay
-// when but has gone.
-func votersToBe(spec *fsm.Spec, but fsm.MemberID) []fsm.MemberID {
-	var out []fsm.MemberID
-	for _, name := range sortedKeys(spec.Servers) {
-		if server := spec.Servers[name]; name != but && !server.Removing && (server.Role == fsm.RoleVoter || server.Role == fsm.RoleArbiter) {
-			out = append(out, name)
-		}
 	}
 	return out
 }
@@ -291,20 +271,18 @@ func withoutMember(s *fsm.State, name fsm.MemberID) (*fsm.Spec, []string, error)
 	if err := staysAble(s, name); err != nil {
 		return nil, nil, err
 	}
-	left := votersToBe(s.Spec(), name)
-	next := clone(s.Spec())
-	server.Removing = true
-	next.Servers[name] = server
+	next := s.Spec().WithRemoving(name, true)
+	left := len(next.Staying())
 	// More votes than there are others can never come together.
-	next.Quorum = min(next.Quorum, max(len(left)/2+1, len(left)-1, 1))
-	return next, removeWarnings(s, name, left), nil
+	next.Quorum = min(next.Quorum, max(left/2+1, left-1, 1))
+	return &next, removeWarnings(s, name, left), nil
 }
 
 // staysAble refuses a removal after which fewer than a majority of the voters
 // would run: nothing could be agreed on any more, the removal included. Who has no
 // vote yet does not count.
 func staysAble(s *fsm.State, name fsm.MemberID) error {
-	if voterOf(s, name) == "" {
+	if !s.HasVote(name) {
 		return nil
 	}
 	left, running := 0, 0
@@ -333,9 +311,9 @@ func staysAble(s *fsm.State, name fsm.MemberID) error {
 }
 
 // removeWarnings is what is worth a word about a removal.
-func removeWarnings(s *fsm.State, name fsm.MemberID, left []fsm.MemberID) []string {
+func removeWarnings(s *fsm.State, name fsm.MemberID, left int) []string {
 	var out []string
-	switch n := len(left); {
+	switch n := left; {
 	case n == 1:
 		out = append(out, "one voter stays: nothing can fail over")
 	case n == 2:

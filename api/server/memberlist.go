@@ -51,22 +51,12 @@ func counted(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// voterOf is the vote that a member has, "" for none.
-func voterOf(s *fsm.State, name fsm.MemberID) fsm.VoterID {
-	for _, id := range s.Voters().IDs {
-		if id.Member() == name {
-			return id
-		}
-	}
-	return ""
-}
-
-func memberInfo(s *fsm.State, name fsm.MemberID, stamp api.Stamp, held map[fsm.MemberID]*holdings) api.MemberInfo {
+func memberInfo(s *fsm.State, name fsm.MemberID, stamp api.Stamp, held map[fsm.MemberID]holdings) api.MemberInfo {
 	server, listed := s.Spec().Servers[name]
 	reg, _ := s.Member(name)
 	m := api.MemberInfo{
 		Name: name, Addr: server.Addr, Systems: slices.Concat([]fsm.SystemID{}, server.Systems),
-		State: memberState(s, name), Leader: string(name) == stamp.Leader, Vote: voterOf(s, name) != "",
+		State: memberState(s, name), Leader: string(name) == stamp.Leader, Vote: s.HasVote(name),
 		Removing: server.Removing, Epoch: reg.Epoch, Instance: reg.Host.Instance,
 	}
 	if listed {
@@ -75,76 +65,39 @@ func memberInfo(s *fsm.State, name fsm.MemberID, stamp api.Stamp, held map[fsm.M
 	if server.HasPriority {
 		m.Priority = &server.Priority
 	}
-	h := held[name]
-	if h == nil {
-		h = &holdings{}
-	}
-	m.Items, m.Entries = h.items, h.entries
+	m.Items, m.Entries = held[name].items, held[name].entries
 	switch {
 	case s.Spec().Version == 0:
-	case server.Removing || !listed:
-		m.Waits = h.leaving(s, name)
+	case !listed:
+		m.Waits = []string{"it is in the configuration no more, and is forgotten once nothing names it"}
+	case server.Removing:
+		m.Waits = s.Waits(name)
 	default:
 		m.Waits = coming(s, m)
 	}
 	return m
 }
 
-// holdings is what a member owns, and what of others it may still hold.
-type holdings struct {
-	items, entries int
-	owned          map[fsm.SystemID]int
-	blocks         map[string]int // why it is not known to have let go: how many items
-}
+// holdings is how much a member owns, and how much of others it may still hold.
+type holdings struct{ items, entries int }
 
-// holdingsOf is what each member has to do with the slots: one look at all.
-func holdingsOf(s *fsm.State) map[fsm.MemberID]*holdings {
-	out := map[fsm.MemberID]*holdings{}
-	of := func(m fsm.MemberID) *holdings {
-		if out[m] == nil {
-			out[m] = &holdings{owned: map[fsm.SystemID]int{}, blocks: map[string]int{}}
-		}
-		return out[m]
-	}
+// holdingsOf counts for each member what it has to do with the slots: one look at
+// all.
+func holdingsOf(s *fsm.State) map[fsm.MemberID]holdings {
+	out := map[fsm.MemberID]holdings{}
 	for slot := range s.Slots() {
 		if slot.Owner != "" {
-			h := of(slot.Owner)
+			h := out[slot.Owner]
 			h.items++
-			h.owned[slot.System]++
+			out[slot.Owner] = h
 		}
-		if len(slot.Outstanding) == 0 {
-			continue
-		}
-		owner, _ := s.Member(slot.Owner)
 		for _, e := range slot.Outstanding {
-			h := of(e.Member)
+			h := out[e.Member]
 			h.entries++
-			h.blocks[outstanding(s, slot, e, owner).Why]++
+			out[e.Member] = h
 		}
 	}
 	return out
-}
-
-// stuck is why items that a member owns do not move away.
-func (h *holdings) stuck(s *fsm.State, name fsm.MemberID) []string {
-	var out []string
-	for _, id := range sortedKeys(h.owned) {
-		items := fmt.Sprintf("%s of system %s", counted(h.owned[id], "item"), id)
-		switch {
-		case s.Maintained(id):
-			out = append(out, fmt.Sprintf("%s: nothing of it is moved under maintenance: %s", items, endIt(s, id)))
-		case !othersServe(s, id, name):
-			out = append(out, items+": no other server of it runs")
-		}
-	}
-	return out
-}
-
-// othersServe reports whether another member could take a system's items.
-func othersServe(s *fsm.State, id fsm.SystemID, name fsm.MemberID) bool {
-	return slices.ContainsFunc(serversOf(s.Spec(), id), func(m fsm.MemberID) bool {
-		return m != name && !s.Spec().Servers[m].Removing && up(memberState(s, m))
-	})
 }
 
 // coming is why a new member is not all there yet.
@@ -171,28 +124,6 @@ func someAddr(s *fsm.State, but fsm.MemberID) string {
 		}
 	}
 	return "HOST:PORT"
-}
-
-// leaving is why a removal is not done yet, in the order in which it goes on.
-func (h *holdings) leaving(s *fsm.State, name fsm.MemberID) []string {
-	var out []string
-	if h.items > 0 {
-		out = append(out, fmt.Sprintf("it still owns %s, to be moved away", counted(h.items, "item")))
-		out = append(out, h.stuck(s, name)...)
-	}
-	for _, why := range sortedKeys(h.blocks) {
-		out = append(out, fmt.Sprintf("%s: %s", counted(h.blocks[why], "item"), why))
-	}
-	if h.entries > 0 && !up(memberState(s, name)) {
-		out = append(out, fmt.Sprintf("`flip assign` lists these items: start flip on %s again, have it fenced, or, once you know that nothing of them is left there, `flip item release SYSTEM ITEM --force`", name))
-	}
-	if voterOf(s, name) != "" {
-		out = append(out, "it still has its vote")
-	}
-	if len(out) == 0 {
-		out = append(out, "the leader has yet to take it out of the configuration")
-	}
-	return out
 }
 
 // unknownMember names the members, the nearest first.

@@ -51,7 +51,8 @@ func (d *daemon) keepPlace(ctx context.Context) error {
 
 // wasRemoved reports whether the log, as far as this node has it, has taken this
 // node out, this very instance of it: a log that is still being read may tell of a
-// former one under this name.
+// former one under this name. Not before others have confirmed it: without this node's
+// vote a removal that was lost with its leader could leave too few.
 func (d *daemon) wasRemoved(s *fsm.State) (fsm.Index, bool) {
 	server, listed := s.Spec().Servers[d.self.Name]
 	reg, known := s.Member(d.self.Name)
@@ -59,7 +60,7 @@ func (d *daemon) wasRemoved(s *fsm.State) (fsm.Index, bool) {
 		return 0, false
 	}
 	phase := d.node.Phase()
-	return phase.Removed, phase.Stage == raftnode.StageRemoved
+	return phase.Removed, phase.Stage == raftnode.StageRemoved && phase.Removed != 0
 }
 
 // askRemoved asks the others. One that has read the log further than this node, and
