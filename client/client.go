@@ -108,6 +108,9 @@ func (c *Client) send(ctx context.Context, method, path string, body []byte) (*a
 		}
 		got, err := c.once(req)
 		if err == nil {
+			if c.remote != nil {
+				c.remote.answered()
+			}
 			return got, nil
 		}
 		if err := c.failed(ctx, way, err, method != http.MethodGet, tries); err != nil {
@@ -253,6 +256,9 @@ func (a *answered) fault() error {
 
 // unreached explains why no answer came.
 func (c *Client) unreached(ctx context.Context, err error) error {
+	if c.remote != nil {
+		return c.remote.unreached(ctx, err)
+	}
 	if ctx.Err() != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return &api.Error{

@@ -149,7 +149,13 @@ func (r *remote) order() []int {
 func (r *remote) keep(to int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at = to
+	r.at, r.why[to] = to, why{}
+}
+
+// answered forgets what was wrong before.
+func (r *remote) answered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	clear(r.why)
 }
 
@@ -197,7 +203,7 @@ func (r *remote) failed(ctx context.Context, way *wayThere, err error, changes b
 		r.leave(to, err)
 	}
 	switch {
-	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case cancelled(ctx):
 		return ctx.Err()
 	case changes && way.sent.Load():
 		return &api.Error{
@@ -205,14 +211,22 @@ func (r *remote) failed(ctx context.Context, way *wayThere, err error, changes b
 			Hint: "see whether it was: `flip status`, `flip assign`; to do it again does no harm",
 		}
 	case ctx.Err() != nil || errors.Is(err, errNobody) || tries > len(r.addrs):
-		return r.unreached()
+		return r.unreached(ctx, err)
 	default:
 		return nil
 	}
 }
 
+// cancelled reports whether nobody waits for the answer any more.
+func cancelled(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded)
+}
+
 // unreached names every address that was tried and what is wrong with it.
-func (r *remote) unreached() *api.Error {
+func (r *remote) unreached(ctx context.Context, err error) error {
+	if cancelled(ctx) {
+		return ctx.Err()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var each []string
@@ -226,7 +240,7 @@ func (r *remote) unreached() *api.Error {
 		worst = max(worst, w.kind)
 	}
 	if len(each) == 0 {
-		each = []string{"no address was tried"}
+		each = []string{cause(err).Error()}
 	}
 	return &api.Error{
 		Code: api.CodeNoDaemon, Message: "no daemon answers: " + strings.Join(each, "; "), Hint: hints[worst],

@@ -200,6 +200,29 @@ func TestRemoteKeepsToTheOneThatAnswers(t *testing.T) {
 	}
 }
 
+// What was wrong before somebody answered is not told later.
+func TestRemoteForgetsWhatWasWrong(t *testing.T) {
+	keys := must(t, clusterKeys)
+	config := keys.Server(secure.Identity{Name: "n3", Instance: "i3"})
+	once := accepting(t, func(c net.Conn) {
+		conn := tls.Server(c, config)
+		_, _ = conn.Read(make([]byte, 4096))
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	gone := nobody(t)
+	c := remoteOf(t, keys, gone, once)
+	if got := who(t, c); got != "" {
+		t.Fatalf("%q answers", got)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+	defer cancel()
+	_, err := c.Status(ctx, false)
+	if api.CodeOf(err) != api.CodeNoDaemon || !strings.Contains(err.Error(), once+": connected, but silent") || strings.Contains(err.Error(), gone) {
+		t.Errorf("%v", err)
+	}
+}
+
 // A question whose connection breaks is asked elsewhere; a change that may have
 // arrived is not made twice.
 func TestRemoteAfterTheRequestWasSent(t *testing.T) {
@@ -280,15 +303,17 @@ func TestRemoteInTime(t *testing.T) {
 		asked.Add(1)
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	for _, addrs := range [][]string{{mutePort(t)}, {hung}} {
+	for _, addrs := range [][]string{{mutePort(t)}, {hung}, {nobody(t), hung}} {
 		ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
 		_, err := remoteOf(t, keys, addrs...).Status(ctx, false)
 		cancel()
-		if api.CodeOf(err) != api.CodeNoDaemon || !strings.Contains(err.Error(), addrs[0]) {
-			t.Errorf("%v", err)
+		for _, addr := range addrs {
+			if api.CodeOf(err) != api.CodeNoDaemon || !strings.Contains(err.Error(), addr) {
+				t.Errorf("%v does not name %s", err, addr)
+			}
 		}
 	}
-	if asked.Load() != 1 {
+	if asked.Load() != 2 {
 		t.Error("the one that hangs was not asked")
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -14,8 +14,9 @@ const (
 	maxGuests = 256
 	// guestQuiet is how long a connection of an operator has carried nothing
 	// before it may be closed for another: above what the slowest request, a
-	// write while there is no leader, takes without a word (10 s).
-	guestQuiet = 15 * time.Second
+	// write while there is no leader, takes without a word (10 s). A stream that
+	// is as quiet is closed too: who reads it goes on where it was.
+	guestQuiet = 12 * time.Second
 )
 
 // guests are the operators' connections that are open. Members have to get

@@ -174,12 +174,12 @@ func TestGuestsAreBounded(t *testing.T) {
 			}
 		}
 		// Who goes makes room at once.
-		_ = open[3].Close()
+		_ = open[2].Close()
 		synctest.Wait()
 		if !alive(enter()) {
 			t.Error("no room although one has gone")
 		}
-		if !alive(open[4]) {
+		if !alive(open[3]) {
 			t.Error("somebody had to make room although one had gone")
 		}
 		if len(l.guests.open) != maxGuests {

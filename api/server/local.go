@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"strings"
 
@@ -23,6 +24,9 @@ type LocalConfig struct {
 	Metrics  http.Handler // nil: there are none
 	Doctor   DoctorSource // nil: not for who asks here
 	Hub      *Hub         // nil: nobody can watch
+	// Operator says who is at the other end of a connection; an error refuses him.
+	// nil: the socket's mode has let him in.
+	Operator func(net.Conn) (string, error)
 }
 
 type local struct{ LocalConfig }
@@ -47,6 +51,9 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodPost, api.PathMemberRemove, api.MaxWrite, l.memberRemove)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
+	}
+	if c.Operator != nil {
+		return newServer(whoChanges(r.mux, c.Operator, c.Log), c.Log)
 	}
 	return newServer(r.mux, c.Log)
 }

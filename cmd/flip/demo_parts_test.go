@@ -124,7 +124,6 @@ func TestPermute(t *testing.T) {
 		{"flip assign ip --dir", "flip assign --dir -- ip"},
 		{"flip nonsense ip --json", "flip nonsense ip --json"},
 		{"flip status --check", "flip status --check"},
-		{"flip assign ip --generate-bash-completion", "flip assign ip --generate-bash-completion"},
 	}
 	for _, tt := range tests {
 		if got := strings.Join(permute(app, strings.Fields(tt[0])), " "); got != tt[1] {

@@ -207,6 +207,10 @@ func (tr *trio) testAsked(t *testing.T, leader int) {
 		t.Errorf("what is about the machine alone: %v", err)
 	}
 	tr.refusesOperators(t, follower)
+	log, err := os.ReadFile(filepath.Join(tr.dir, fmt.Sprintf("n%d.log", (leader+1)%3+1)))
+	if err != nil || !bytes.Contains(log, []byte(fmt.Sprintf(`"operator":%q,"path":"/v1/maintenance"`, operatorName()))) {
+		t.Errorf("who changed something is not in the log: %v\n%s", err, log)
+	}
 }
 
 // refusesOperators shows that an operator's certificate opens nothing of the

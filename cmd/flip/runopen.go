@@ -268,7 +268,7 @@ func (d *daemon) openAPI() {
 	}
 	d.local = server.NewLocal(local)
 	// What `flip doctor` asks is about the machine that it looks at itself.
-	local.Doctor = nil
+	local.Doctor, local.Operator = nil, secure.OperatorOf
 	d.remote = server.NewLocal(local)
 	d.members = server.NewMembers(server.MembersConfig{
 		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf, Heard: d.heardNeighbours,
