@@ -63,13 +63,14 @@ func (a *App) cli() *cli.App {
   flip check /etc/flip/flip.json  what flip understands of a file, or all that is wrong with it
   flip run                        be a node of the cluster
   flip status                     how things are, what is wrong and what to do about it
-  flip assign                     who has what`,
+  flip assign                     who has what
+  flip watch                      what happens, as it happens`,
 		Flags:     socketFlags(),
 		Reader:    a.Stdin,
 		Writer:    a.Stdout,
 		ErrWriter: a.Stderr,
 		Commands: []*cli.Command{
-			runCommand(a), statusCommand(a), assignCommand(a), checkCommand(a),
+			runCommand(a), statusCommand(a), assignCommand(a), watchCommand(a), checkCommand(a),
 			memberCommand(a), itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a),
 			contextCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a), manCommand(a),
 		},

@@ -52,6 +52,7 @@ type daemon struct {
 	effects chan struct{} // capacity 1: what the executor knows has changed
 	fencer  *fencer
 	metrics *metrics.Exporter
+	hub     *server.Hub
 	local   *server.Server // on the unix socket
 	members *server.Server // on the server's port, for members only
 	remote  *server.Server // on the server's port, for operators
@@ -262,9 +263,10 @@ func (d *daemon) openNode(keys *secure.Keys) error {
 
 func (d *daemon) openAPI() {
 	writes := proposer{d.node, d.peers.client.Newest}
+	d.hub = server.NewHub(d.node)
 	local := server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
-		Metrics: d.metrics, Doctor: d,
+		Metrics: d.metrics, Doctor: d, Hub: d.hub,
 	}
 	d.local = server.NewLocal(local)
 	// What `flip doctor` asks is about the machine that it looks at itself.
