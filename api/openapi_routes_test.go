@@ -1,6 +1,10 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/flip-ha/flip/fsm"
+)
 
 // route is one path of the unix socket, as the document shows it.
 type route struct {
@@ -65,6 +69,30 @@ var routes = []route{
 		method: http.MethodGet, path: "/metrics", name: "metrics", summary: "Metrics in the format of Prometheus",
 	},
 	{
+		method: http.MethodGet, path: PathWatch, name: "watch", summary: "What changes, as it changes",
+		text: "One event a line, until one side closes. With neither `index` nor `from` it begins with how things are.",
+		params: []parameter{
+			{"index", "Go on after this index: that of the newest event without `more` that was read.", fsm.Index(0)},
+			{"from", "`now`: begin with what is yet to happen.", ""},
+			{"system", "Leave out the items of all other systems.", ""},
+		},
+		answer: Event{}, stream: true, fails: with(always, CodeBadRequest, CodeNotFound, CodeBusy),
+	},
+	{
+		method: http.MethodGet, path: PathMembers, name: "members", summary: "Who is a member, and what a joining or a removal waits for",
+		params: []parameter{consistent}, answer: Members{}, fails: asking,
+	},
+	{
+		method: http.MethodPost, path: PathMemberAdd, name: "memberAdd", summary: "Make a node a member",
+		text: "It is agreed on when the answer comes; the node becomes one once it runs and asks to join.",
+		body: MemberAdd{}, answer: MemberChanged{}, fails: with(changes, CodeNotFound),
+	},
+	{
+		method: http.MethodPost, path: PathMemberRemove, name: "memberRemove", summary: "Take a member out of the cluster",
+		text: "It is agreed on when the answer comes; first everything that the member has moves away, and its `waits` say how far that is.",
+		body: MemberRemove{}, answer: MemberChanged{}, fails: with(changes, CodeNotFound),
+	},
+	{
 		method: http.MethodPost, path: PathCleanup, name: "cleanup", summary: "Forget failures, so that the items are tried there again",
 		text: "Of one item, of a system, or with {} all. The answer has what was remembered before.",
 		body: Cleanup{}, answer: Cleaned{}, fails: with(changes, CodeNotFound),
@@ -82,12 +110,14 @@ var routes = []route{
 
 // enums are the fields that have one of a few values.
 var enums = map[string][]string{
-	"Alarm.severity": {Critical, Warning, Note},
-	"Finding.code":   {"", FindSelf, FindOK, FindRefused, FindSilent, FindKey, FindCluster, FindVoters, FindWire, FindName},
-	"Gate.state":     {"", GateOpen, GateShut, GateNone, GateNotNeeded},
-	"Guard.state":    {"", GuardRunning, GuardNone, GuardNotNeeded},
-	"Member.state":   {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},
-	"Row.state":      {RowAcquired, RowStarting, RowWaiting, RowNobody, RowReplicated, RowRemoved},
+	"Alarm.severity":     {Critical, Warning, Note},
+	"Finding.code":       {"", FindSelf, FindOK, FindRefused, FindSilent, FindKey, FindCluster, FindVoters, FindWire, FindName},
+	"Gate.state":         {"", GateOpen, GateShut, GateNone, GateNotNeeded},
+	"Guard.state":        {"", GuardRunning, GuardNone, GuardNotNeeded},
+	"Member.state":       {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},
+	"Event.member_state": {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled, MemberGone},
+	"MemberInfo.state":   {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},
+	"Row.state":          {RowAcquired, RowStarting, RowWaiting, RowNobody, RowReplicated, RowRemoved},
 }
 
 func with(codes []string, more ...string) []string {

@@ -52,7 +52,14 @@ func document(t *testing.T) []byte {
 	out := object{
 		{"openapi", "3.1.0"},
 		{"info", object{{"title", "flip's control API"}, {"version", "1"}, {"description", about}, {"license", object{{"name", "see LICENSE"}}}}},
-		{"servers", []object{{{"url", "http://flip"}, {"description", "the unix socket of a node: `curl --unix-socket /run/flip/ID.sock http://flip/v1/status`"}}}},
+		{"servers", []object{
+			{{"url", "http://flip"}, {"description", "the unix socket of a node: `curl --unix-socket /run/flip/ID.sock http://flip/v1/status`"}},
+			{
+				{"url", "https://{server}"},
+				{"description", "a server's own port, from anywhere: TLS with the protocol flip-api/1, both sides authenticated by the cluster's key. It does not answer /v1/doctor."},
+				{"variables", object{{"server", object{{"default", "127.0.0.1:2200"}, {"description", "HOST:PORT"}}}}},
+			},
+		}},
 		{"paths", paths},
 		{"components", object{{"schemas", components}}},
 	}
@@ -166,7 +173,7 @@ func firstDifference(have, want string) string {
 // Each code that an error can have is one that some path answers with, but for those
 // of the members-only port, of wrong requests and of the client.
 func TestEveryCodeIsInTheDocument(t *testing.T) {
-	elsewhere := []string{CodeMethod, CodeForbidden, CodeNotLeader}
+	elsewhere := []string{CodeMethod, CodeForbidden, CodeNotLeader, CodeTaken}
 	for code := range statusOf {
 		used := slices.ContainsFunc(routes, func(r route) bool { return slices.Contains(r.fails, code) })
 		if used == slices.Contains(elsewhere, code) {

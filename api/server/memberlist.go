@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/flip-ha/flip/api"
@@ -55,7 +54,7 @@ func memberInfo(s *fsm.State, name fsm.MemberID, stamp api.Stamp, held map[fsm.M
 	server, listed := s.Spec().Servers[name]
 	reg, _ := s.Member(name)
 	m := api.MemberInfo{
-		Name: name, Addr: server.Addr, Systems: slices.Concat([]fsm.SystemID{}, server.Systems),
+		Name: name, Addr: server.Addr, Systems: append([]fsm.SystemID{}, server.Systems...),
 		State: memberState(s, name), Leader: string(name) == stamp.Leader, Vote: s.HasVote(name),
 		Removing: server.Removing, Epoch: reg.Epoch, Instance: reg.Host.Instance,
 	}

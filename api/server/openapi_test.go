@@ -46,7 +46,7 @@ func whole(w *writable) LocalConfig {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = io.WriteString(w, "flip_up 1\n")
 	})
-	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}}
+	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}, Hub: NewHub(w)}
 }
 
 func TestOpenAPIHasEveryRoute(t *testing.T) {
@@ -70,6 +70,9 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 		}
 	}
 }
+
+// Changed is for those who watch: nothing changes while they do.
+func (w *writable) Changed(fsm.Index) <-chan struct{} { return nil }
 
 // ask is one request of a world, and the status of its answer.
 type ask struct {
@@ -134,6 +137,20 @@ var asks = []ask{
 	{empty, "GET", api.PathDoctor, "", 200},
 	{usual, "GET", api.PathOpenAPI, "", 200},
 	{usual, "GET", PathMetrics, "", 200},
+	{usual, "GET", api.PathWatch, "", 200},
+	{broken, "GET", api.PathWatch + "?from=now", "", 200},
+	{usual, "GET", api.PathWatch + "?index=x", "", 400},
+	{usual, "GET", api.PathWatch + "?system=web", "", 404},
+	{usual, "GET", api.PathMembers, "", 200},
+	{empty, "GET", api.PathMembers, "", 200},
+	{broken, "GET", api.PathMembers, "", 200},
+	{leaderless, "GET", api.PathMembers + "?consistent", "", 503},
+	{usual, "POST", api.PathMemberAdd, `{"name":"n4","addr":"127.0.0.1:2204"}`, 200},
+	{usual, "POST", api.PathMemberAdd, `{"name":"n4","addr":"127.0.0.1:2204","systems":["web"]}`, 404},
+	{usual, "POST", api.PathMemberAdd, `{"name":"n4"}`, 400},
+	{usual, "POST", api.PathMemberRemove, `{"name":"n1"}`, 200},
+	{usual, "POST", api.PathMemberRemove, `{"name":"n9"}`, 404},
+	{empty, "POST", api.PathMemberRemove, `{"name":"n9"}`, 409},
 	{broken, "POST", api.PathCleanup, `{}`, 200},
 	{usual, "POST", api.PathCleanup, `{}`, 200},
 	{usual, "POST", api.PathCleanup, `{"system":"web"}`, 404},
