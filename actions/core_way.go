@@ -92,7 +92,8 @@ func (s *slot) cleared(j *fsm.Job) bool {
 // mean that nobody but this process can have brought it up.
 func (c *Core) gone(s *slot, o *fsm.Owed) bool {
 	w := s.knows(&o.Job)
-	if w != nil && o.Token <= w.gone || s.cleared(&o.Job) {
+	// A replica's token is 0, which is no token that anything was let go of under.
+	if w != nil && w.gone != 0 && o.Token <= w.gone || s.cleared(&o.Job) {
 		return true
 	}
 	own := c.first != 0 && o.Epoch >= c.first && fsm.Epoch(o.Token) >= c.first
