@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -16,161 +15,6 @@ import (
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
 )
-
-// drawn is a world whose commands are drawn; many are refused, or do nothing.
-type drawn struct {
-	*rapid.T
-	s      *fsm.State
-	at     fsm.Index
-	states map[fsm.Index]*fsm.State
-	nonces byte
-}
-
-func newDrawn(t *rapid.T) *drawn {
-	return &drawn{T: t, s: fsm.New(), states: map[fsm.Index]*fsm.State{0: fsm.New()}}
-}
-
-func (w *drawn) roll(n int) int { return rapid.IntRange(0, n-1).Draw(w.T, "roll") }
-
-func pick[T any](w *drawn, from ...T) T { return from[w.roll(len(from))] }
-
-func (w *drawn) member() fsm.MemberID { return pick[fsm.MemberID](w, "n1", "n2", "n3") }
-
-func (w *drawn) key() fsm.Key {
-	return fsm.Key{System: pick[fsm.SystemID](w, "ip", "log", "one"), Item: pick[fsm.ItemID](w, "a", "b", "l", "x")}
-}
-
-// spec is the usual one with something else in it.
-func (w *drawn) spec() fsm.Spec {
-	sp := spec()
-	switch w.roll(8) {
-	case 0:
-		sys := sp.Systems["ip"]
-		sys.Items = sys.Items[:w.roll(2)]
-		sp.Systems["ip"] = sys
-	case 1:
-		sys := sp.Systems["log"]
-		sys.Split = fsm.Shard
-		sp.Systems["log"] = sys
-	case 2:
-		sys := sp.Systems["ip"]
-		sys.Split = fsm.Replicate
-		sp.Systems["ip"] = sys
-	case 3:
-		sys := sp.Systems["one"]
-		sys.TakeoverAfter, sys.Fence, sys.FenceTimeout = 90e9, pick(w, "", "off"), 5e9
-		sp.Systems["one"] = sys
-	case 4:
-		sys := sp.Systems["one"]
-		sys.Guarantee = fsm.AtLeastOne
-		sp.Systems["one"] = sys
-	case 5:
-		delete(sp.Systems, "one")
-		for id, srv := range sp.Servers {
-			srv.Systems = slices.DeleteFunc(slices.Clone(srv.Systems), func(s fsm.SystemID) bool { return s == "one" })
-			sp.Servers[id] = srv
-		}
-	case 6:
-		sp.Servers["n4"] = fsm.Server{Name: "n4", Addr: "127.0.0.1:2204", Role: fsm.RoleVoter, Systems: []fsm.SystemID{"log"}}
-	}
-	return sp
-}
-
-// move is one slot given to somebody, or to nobody.
-func (w *drawn) move() fsm.Move {
-	k := w.key()
-	slot, _ := w.s.Slot(k)
-	return fsm.Move{Key: k, Was: slot.Token, Home: pick[fsm.MemberID](w, "", "n1", "n2"), To: pick[fsm.MemberID](w, "", "n1", "n2", "n2"), Reason: "drawn"}
-}
-
-func (w *drawn) report() fsm.Report {
-	m := w.member()
-	mem, _ := w.s.Member(m)
-	r := fsm.Report{Member: m, Epoch: mem.Epoch, At: int64(w.at)}
-	for slot := range w.s.Slots() {
-		if slot.Owner == m && w.roll(2) == 0 {
-			r.Acquired = append(r.Acquired, fsm.Claim{Key: slot.Key, Member: m, Epoch: mem.Epoch, Token: slot.Token})
-		}
-		for _, e := range slot.Outstanding {
-			if e.Member != m {
-				continue
-			}
-			switch w.roll(4) {
-			case 0, 1:
-				r.Released = append(r.Released, fsm.Claim{Key: slot.Key, Member: m, Epoch: e.Epoch, Token: e.Token})
-			case 2:
-				r.Failed = append(r.Failed, fsm.Failure{Key: slot.Key, Token: e.Token, Err: "no"})
-			}
-		}
-		switch w.roll(6) {
-		case 0:
-			r.Failed = append(r.Failed, fsm.Failure{Key: slot.Key, Token: slot.Token, Err: pick(w, "exit status 7", "timeout")})
-		case 1:
-			r.Mended = append(r.Mended, slot.Key)
-		}
-	}
-	return r
-}
-
-func (w *drawn) command() fsm.Command {
-	m := w.member()
-	mem, _ := w.s.Member(m)
-	switch w.roll(14) {
-	case 0, 1:
-		w.nonces++
-		nonce := fsm.Nonce{w.nonces}
-		machine := "m-" + string(m) + pick(w, "", "", "", "-other")
-		return fsm.Register{Member: m, Nonce: nonce, Process: nonce, Replaces: mem.Epoch, Host: fsm.Host{Machine: machine, Boot: "b", Instance: "i"}, Wire: [2]uint16{1, 1}, At: int64(w.at)}
-	case 2, 3, 4:
-		return fsm.Assign{Moves: []fsm.Move{w.move(), w.move()}, At: int64(w.at)}
-	case 5, 6, 7:
-		return w.report()
-	case 8:
-		return fsm.Down{Member: m, Epoch: mem.Epoch, Voters: w.s.Voters().Index, Moves: []fsm.Move{w.move()}}
-	case 9:
-		return fsm.SetSpec{Cluster: "c1", Was: w.s.Spec().Version, Spec: w.spec()}
-	case 10:
-		return fsm.Maintain{System: pick[fsm.SystemID](w, "", "ip", "one"), On: w.roll(2) == 0}
-	case 11:
-		return pick[fsm.Command](w, fsm.Settle{Member: m, Epoch: mem.Epoch}, fsm.Leave{Member: m, Epoch: mem.Epoch}, fsm.RemoveMember{Member: m},
-			fsm.Fence{Member: m, Host: mem.Host, UpTo: mem.Epoch}, fsm.Goodbye{Member: m, Process: mem.Process, Host: mem.Host, Epoch: mem.Epoch})
-	case 12:
-		for slot := range w.s.Slots() {
-			for _, e := range slot.Outstanding {
-				return fsm.Force{Claims: []fsm.Claim{{Key: slot.Key, Member: e.Member, Epoch: e.Epoch, Token: e.Token}}}
-			}
-		}
-		return fsm.Cleanup{At: int64(w.at)}
-	default:
-		return fsm.Probe{}
-	}
-}
-
-func (w *drawn) next() {
-	w.at++
-	if w.roll(12) == 0 {
-		ids := [][]fsm.VoterID{{"n1/i", "n2/i", "n3/i"}, {"n1/i", "n2/i"}}[w.roll(2)]
-		w.s = w.s.WithVoters(fsm.Voters{Index: w.at, IDs: ids})
-	} else {
-		s, _, err := w.s.Apply(w.at, fsm.Encode(w.command()))
-		if err != nil {
-			w.Fatalf("apply: %v", err)
-		}
-		w.s = s
-	}
-	if w.roll(25) == 0 { // as when a snapshot of another server is installed
-		var buf bytes.Buffer
-		if err := w.s.Write(&buf); err != nil {
-			w.Fatalf("write: %v", err)
-		}
-		s, err := fsm.Read(&buf)
-		if err != nil {
-			w.Fatalf("read: %v", err)
-		}
-		w.s = s
-	}
-	w.states[w.at] = w.s
-}
 
 // picture is how things are, as the dumb oracle and as who folds events sees it.
 type picture struct {
@@ -304,7 +148,7 @@ func (f *follower) take(e api.Event) {
 	}
 	f.held, f.index = nil, e.Index
 	if diff := f.known.differs(pictureOf(f.w.states[f.index], f.system)); diff != "" {
-		f.w.Fatalf("at %d: %s\nafter %+v", f.index, diff, e)
+		f.w.Fatalf("at %d: %s (system %q)\nafter %+v", f.index, diff, f.system, e)
 	}
 }
 
@@ -345,7 +189,7 @@ func TestWatchTellsAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newDrawn(t)
 		size := rapid.SampledFrom([]int{4, 16, 60, 1000}).Draw(t, "ring")
-		node := &fakeNode{state: w.s}
+		node := &fakeNode{state: w.s, at: w.at}
 		hubs := []*Hub{newHub(nodeChanged{node}, size), newHub(nodeChanged{node}, 1000)}
 		hubs[0].chunk, hubs[1].chunk = rapid.IntRange(1, 8).Draw(t, "chunk"), 3
 		var all []*follower

@@ -105,10 +105,6 @@ func (s *stream) cutOff() (undo func() bool) {
 
 // run streams until the server stops or the watcher is gone.
 func (s *stream) run() error {
-	// The server's limit for reading a request would end the request's context.
-	if err := s.rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	s.w.Header().Set("Content-Type", "application/x-ndjson")
 	s.w.Header().Set("Cache-Control", "no-store")
 	s.w.WriteHeader(http.StatusOK)

@@ -317,7 +317,7 @@ func TestServerStopsWithADeafWatcher(t *testing.T) {
 	live := d.watch("?from=now")
 	live.next()
 	to := []fsm.MemberID{"n2", "n1"}
-	for i := range 2000 { // some 1.5 MB: more than the socket takes
+	for i := range 600 { // some 0.4 MB: more than the socket takes
 		at := d.moved(to[i%2])
 		if e := live.next(); e.Index != at {
 			t.Fatalf("got %+v, want %d", e, at)
