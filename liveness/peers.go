@@ -50,9 +50,13 @@ func (p *Process) Peers(now time.Duration) []Peer {
 }
 
 // Hears reports whether every member that is up in the log was heard within the
-// last heartbeats: a newcomer becomes a voter only then (L7).
+// last heartbeats, and has been granted a lease: a newcomer becomes a voter only then
+// (L7).
 func (p *Process) Hears(now time.Duration) bool {
 	now = p.advance(now)
+	if p.cfg.Voter && !p.voter.granting(now) {
+		return false
+	}
 	for id, shown := range p.view.state.Members() {
 		if id == p.cfg.Self || !shown.Up {
 			continue

@@ -15,6 +15,7 @@ type voter struct {
 	held  map[question]*heldPoll
 
 	registered bool          // this process's registration was read in the log …
+	readAt     time.Duration // … at this time …
 	pause      time.Duration // … and this is the slack of its start (L7)
 	listed     bool          // the newest list names this voter
 	listedFrom time.Duration // since when
@@ -86,7 +87,7 @@ func (v *voter) read(now time.Duration) {
 	if own := v.member(v.cfg.Self); !v.registered && own.Process == v.cfg.Process && own.Epoch != 0 {
 		// What the former process granted and promised, it did by a log that ended
 		// before this index: a larger ttl that comes later is no reason to wait.
-		v.registered, v.pause = true, fsm.Slack(bounded(own.FirstTTL))
+		v.registered, v.readAt, v.pause = true, now, fsm.Slack(bounded(own.FirstTTL))
 	}
 	for q, h := range v.held {
 		if shown := v.member(q.of); shown.Epoch != h.poll.Epoch || !shown.Up {
@@ -115,6 +116,17 @@ func (v *voter) pauseEnds() (time.Duration, bool) {
 		return v.cfg.Started, true
 	}
 	return v.cfg.Started + v.pause, v.registered
+}
+
+// grantedLately is how long a voter has granted when each member has a grant of it,
+// unless three heartbeats in a row were lost.
+const grantedLately = missedBeats + 1
+
+// granting reports whether this voter has granted for a while. Whoever it was given a
+// vote before would lose its lease at once, if the others are just too few.
+func (v *voter) granting(now time.Duration) bool {
+	ends, known := v.pauseEnds()
+	return known && now >= max(ends, v.readAt)+grantedLately*v.beat()
 }
 
 // grants reports whether this voter is past its pause.

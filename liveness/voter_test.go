@@ -236,6 +236,31 @@ func TestHears(t *testing.T) {
 	}
 }
 
+// TestHearsOnceGranted: who got a vote with its first grants still on their way would
+// cost those their lease who have just too few without them.
+func TestHearsOnceGranted(t *testing.T) {
+	w := newWorld()
+	w.silent = true
+	for _, line := range []string{"cluster n1,n2,n3", "start n1,n2", "run 100ms", "lead n1", "run 700ms", "start n3"} {
+		quiet(w, line)
+	}
+	n := w.nodes["n3"]
+	granted := time.Duration(0)
+	for range 100 {
+		quiet(w, "run 10ms")
+		switch now := n.local(w.now); {
+		case granted == 0 && n.p.voter.grants(now):
+			granted = w.now
+		case n.p.Hears(now):
+			if took := w.now - granted; granted == 0 || took < 150*time.Millisecond || took > 160*time.Millisecond {
+				t.Errorf("it has granted for %v", took)
+			}
+			return
+		}
+	}
+	t.Error("it hears nobody")
+}
+
 // TestWithoutVoter is a member that never votes nor grants.
 func TestWithoutVoter(t *testing.T) {
 	w := newWorld()
