@@ -120,6 +120,7 @@ func (c *change) end() *State {
 	n := c.next
 	n.members, n.slots, n.held = c.members.CommitOnly(), c.slots.CommitOnly(), c.held.CommitOnly()
 	n.failures, n.journal = c.failures.CommitOnly(), c.closeBook()
+	n.owners = &owners{}
 	return &n
 }
 

@@ -31,6 +31,7 @@ func (c *change) setSpec(s SetSpec) Result {
 	spec := &s.Spec
 	spec.Version = c.at
 	spec.rehome(old)
+	spec.share(old)
 	c.when = s.At
 	c.next.spec = spec
 	c.next.maxTTL = max(c.next.maxTTL, spec.Timing.Lease)

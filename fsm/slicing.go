@@ -204,7 +204,11 @@ func (p *slicer) failed(me Member, out *Slice) {
 		return
 	}
 	p.state.failures.Root().WalkPrefix(appendPart(nil, string(p.member)), func(_ []byte, f Failure) bool {
-		slot, _ := p.state.Slot(f.Key)
+		slot, known := p.state.Slot(f.Key)
+		if !known || !slot.concerns(p.member) { // another's: only what the Spec says of it
+			sys := p.state.spec.Systems[f.System]
+			slot = Slot{Key: f.Key, AtMostOne: sys.Guarantee == AtMostOne}
+		}
 		job := p.state.Job(slot)
 		job.Token, job.Failed = f.Token, true
 		out.Failed = append(out.Failed, job)

@@ -57,6 +57,7 @@ type Role uint8
 const (
 	RoleVoter   Role = iota + 1 // has a Raft vote
 	RoleArbiter                 // has a Raft vote and serves no system
+	RoleAgent                   // has neither vote nor log, and serves systems like a voter
 )
 
 // String is the word the configuration file uses.
@@ -66,6 +67,8 @@ func (r Role) String() string {
 		return "voter"
 	case RoleArbiter:
 		return "arbiter"
+	case RoleAgent:
+		return "agent"
 	default:
 		return "unknown"
 	}

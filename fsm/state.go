@@ -23,7 +23,11 @@ type State struct {
 	// maintained are the systems under maintenance, sorted; "" is all.
 	maintained []SystemID
 	maxTTL     time.Duration // the largest lease time any Spec in the log had
-	without    Rule          // tests only
+	owners     *owners       // whose the slots are, once somebody asks
+	// Of a State made of Parts: whose, and the index up to which they tell.
+	partOf  MemberID
+	partAt  Index
+	without Rule // tests only
 }
 
 // New is the State before the first entry.
@@ -35,6 +39,7 @@ func New() *State {
 		held:     iradix.New[struct{}](),
 		failures: iradix.New[Failure](),
 		journal:  iradix.New[JournalEntry](),
+		owners:   &owners{},
 	}
 }
 
