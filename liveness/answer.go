@@ -56,7 +56,7 @@ func (p *Process) DropGate(now time.Duration) {
 func (p *Process) Downs(now time.Duration) []fsm.Down {
 	p.advance(now)
 	list, logged := p.view.loggedList()
-	if !p.view.leading || !logged {
+	if !p.view.leading || !logged || len(p.byes.heard)+len(p.poller.downs) == 0 {
 		return nil
 	}
 	downs := p.byes.downs(list)
@@ -118,5 +118,5 @@ func (p *Process) Ready(now time.Duration) bool {
 	if since, behind := p.member.trail.since(); behind && now-since > p.view.ttl()/2 {
 		return false
 	}
-	return !p.cfg.Voter || p.voter.grants(now)
+	return !p.view.votes || p.voter.grants(now)
 }

@@ -192,7 +192,7 @@ var commands = map[string]func(*world, words){
 			n := w.node(name)
 			at := fsm.Index(ws.number("at", 0))
 			w.printf("%s reads the log at %d", name, at)
-			w.send(n, n.p.Read(n.local(w.now), w.states[at], at, false, ""))
+			w.send(n, n.p.Read(n.local(w.now), w.shown(n, at), at, false, ""))
 		}
 	},
 	// latest n1 list=n1: an uncommitted list
@@ -251,8 +251,23 @@ var commands = map[string]func(*world, words){
 			w.after(n)
 		}
 	},
-	"inject": inject,
-	"state":  func(w *world, ws words) { w.report(ws.names) },
+	// from a1 source=n2: an agent reads from that one now
+	"from": func(w *world, ws words) {
+		for _, name := range ws.names {
+			w.readFrom(w.node(name), fsm.MemberID(ws.pairs["source"]))
+		}
+	},
+	// release a by=a1: what the new owner waits for is gone
+	"release": func(w *world, ws words) {
+		for _, item := range ws.names {
+			w.release(fsm.MemberID(ws.pairs["by"]), fsm.ItemID(item))
+		}
+	},
+	// promote a1, demote n3: the role that a process has from now on
+	"promote": func(w *world, ws words) { w.roles(ws.names, true) },
+	"demote":  func(w *world, ws words) { w.roles(ws.names, false) },
+	"inject":  inject,
+	"state":   func(w *world, ws words) { w.report(ws.names) },
 }
 
 // inject from=n2 to=n1 msg=ack|heartbeat|ballot|poll with numbers of one's own.

@@ -17,8 +17,10 @@ type Config struct {
 	NewNonce func() fsm.Nonce // for registrations; the package draws no random numbers
 	Wire     [2]uint16
 	Seed     fsm.Spec // until the log has one: whom to send to, and how often
-	Voter    bool     // this process has a Raft log and may be a voter
-	Without  Rule     // tests only
+	// Voter: this process has a Raft log and may be a voter; else it is an agent. See
+	// SetVoter.
+	Voter   bool
+	Without Rule // tests only
 }
 
 // MaxTTL bounds every lease time that is calculated with: no configuration

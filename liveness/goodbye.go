@@ -120,7 +120,7 @@ func (g *goodbyes) shown(bye fsm.Goodbye) bool {
 		}
 		upTo = shown.Epoch
 	}
-	for slot := range g.state.Slots() {
+	for _, slot := range g.state.SlotsHeldBy(bye.Member) {
 		for _, e := range slot.Outstanding {
 			if e.Member == bye.Member && e.AtMostOne && e.Epoch <= upTo &&
 				e.Host.Machine == bye.Host.Machine && !slices.Contains(bye.Kept, slot.Key) {

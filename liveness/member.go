@@ -29,7 +29,7 @@ func newMember(v *view) member { return member{view: v, gate: v.cfg.Gate} }
 func (m *member) advance(now time.Duration) {
 	was := m.lease.live()
 	m.lease.advance(now, m.list, m.without)
-	if since, behind := m.trail.since(); behind && m.lease.began && now-since >= m.ttl() {
+	if m.votes && m.lease.began && m.trails(now) {
 		m.lease.finish(m.without)
 	}
 	if m.lease.began {
@@ -75,6 +75,14 @@ func (m *member) begin(now time.Duration, shown fsm.Member) {
 	m.reg.epoch = shown.Epoch
 	m.lease = newLease(shown.Epoch, m.reg.first+firstLeaseTTLs*bounded(shown.FirstTTL))
 	m.nextBeat = now
+}
+
+// trails reports whether what was read of the log has trailed what the voters
+// acknowledge for ttl (L3). A Raft server's lease has ended then; an agent reads from
+// another voter, and its lease runs on.
+func (m *member) trails(now time.Duration) bool {
+	since, behind := m.trail.since()
+	return behind && now-since >= m.ttl()
 }
 
 // close ends the present epoch for good.

@@ -23,7 +23,7 @@ const never time.Duration = -1
 // Peers describes every other server and registered member, by name.
 func (p *Process) Peers(now time.Duration) []Peer {
 	now = p.advance(now)
-	names := p.view.voters()
+	names := slices.Clone(p.view.voters())
 	for id := range p.view.state.Members() {
 		if id != p.cfg.Self {
 			names = append(names, id)
@@ -78,6 +78,14 @@ func (p *Process) Leased(now time.Duration, m fsm.MemberID, e fsm.Epoch) bool {
 	}
 	peer := p.voter.peers[m]
 	return peer != nil && peer.leased && peer.epoch == e && p.heardLately(now, m)
+}
+
+// Hails reports whether a server is to be told that this one is there, so that each
+// can tell a blocked port before anybody is registered: all that vote, and whom
+// nobody knows yet. There may be a thousand agents, and they speak by themselves.
+func (p *Process) Hails(m fsm.MemberID) bool {
+	server, known := p.view.spec().Servers[m]
+	return !known || server.Votes()
 }
 
 // LeasesSeen grows with each change of what members say of their leases.

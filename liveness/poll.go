@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -16,6 +17,10 @@ type poller struct {
 	*view
 	asked map[fsm.MemberID]*inquiry
 	downs map[fsm.MemberID]fsm.Down // counted; kept until the log shows them
+	// lookAt is before when nothing is due: a member is only ever heard later than it
+	// was. 0: look. To look at a thousand members for each of their heartbeats would
+	// be work for a processor.
+	lookAt time.Duration
 }
 
 // inquiry is what the leader asked about one epoch of a member.
@@ -43,6 +48,7 @@ func newPoller(v *view) poller {
 // read forgets what the log has settled, and all of it when another one leads or
 // the voters have changed: a ballot names its list.
 func (p *poller) read() {
+	p.lookAt = 0
 	if !p.leading {
 		clear(p.asked)
 		clear(p.downs)
@@ -69,12 +75,13 @@ func (p *poller) open(id fsm.MemberID, e fsm.Epoch) bool {
 // due are the polls to send now. heard tells when a member was heard last, by
 // message or by its registration in the log.
 func (p *poller) due(now time.Duration, self fsm.Epoch, heard func(fsm.MemberID) time.Duration) []Poll {
+	if !p.leading || now < p.lookAt {
+		return nil
+	}
 	var polls []Poll
 	for id, epoch := range p.suspects() {
 		if now < heard(id)+missedBeats*p.beat() {
-			if !p.without.has(RuleOldPolls) {
-				delete(p.asked, id) // heard: what was asked is answered
-			}
+			p.heard(id)
 			continue
 		}
 		q := p.asked[id]
@@ -89,21 +96,36 @@ func (p *poller) due(now time.Duration, self fsm.Epoch, heard func(fsm.MemberID)
 			polls = append(polls, poll)
 		}
 	}
+	p.lookAt = p.look(heard)
 	return polls
 }
 
-// next is when the next poll is due if nobody is heard.
+// heard forgets what was asked about a member: it is answered.
+func (p *poller) heard(id fsm.MemberID) {
+	if !p.without.has(RuleOldPolls) {
+		delete(p.asked, id)
+	}
+}
+
+// next is when the next poll may be due.
 func (p *poller) next(heard func(fsm.MemberID) time.Duration) (at time.Duration, any bool) {
+	if p.leading && p.lookAt == 0 {
+		p.lookAt = p.look(heard)
+	}
+	return p.lookAt, p.leading && p.lookAt < math.MaxInt64
+}
+
+// look is when the next poll is due if nobody is heard.
+func (p *poller) look(heard func(fsm.MemberID) time.Duration) time.Duration {
+	at := time.Duration(math.MaxInt64)
 	for id := range p.suspects() {
 		due := heard(id) + missedBeats*p.beat()
 		if q := p.asked[id]; q != nil {
 			due = max(due, q.next)
 		}
-		if !any || due < at {
-			at, any = due, true
-		}
+		at = min(at, due)
 	}
-	return at, any
+	return at
 }
 
 // suspects yields the members that the leader may have to ask about.

@@ -6,8 +6,8 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// Process is one daemon's part in the protocol: its member's side and, where
-// Config.Voter says so, its voter's side.
+// Process is one daemon's part in the protocol: its member's side and, unless it is
+// an agent, its voter's side.
 //
 // It does nothing by itself. The caller calls Tick when the time it named has
 // come and after every other method; it hands on what was received and read, and
@@ -31,11 +31,16 @@ type Process struct {
 func New(cfg Config) *Process {
 	p := &Process{cfg: &cfg, now: cfg.Started, view: newView(&cfg), acks: map[fsm.MemberID]time.Duration{}}
 	p.member = newMember(&p.view)
-	p.voter = newVoter(&p.view)
+	p.beginVoter(cfg.Started)
+	return p
+}
+
+// beginVoter makes a voter's side that knows nothing of what was before.
+func (p *Process) beginVoter(now time.Duration) {
+	p.voter = newVoter(&p.view, now)
 	p.poller = newPoller(&p.view)
 	p.byes = newGoodbyes(&p.view)
 	p.spaced = newSpacing(&p.view)
-	return p
 }
 
 // advance lets time pass: a lease that has ended by now has ended before
@@ -64,13 +69,14 @@ func (p *Process) Tick(now time.Duration) ([]Out, time.Duration) {
 func (p *Process) Read(now time.Duration, s *fsm.State, at fsm.Index, leading bool, leader fsm.VoterID) []Out {
 	now = p.advance(now)
 	p.view.lead(now, leading, leader)
+	was := p.view.state
 	if !p.view.read(s, at) {
 		p.poller.read()
 		return p.due(now)
 	}
 	p.adopt(now, s.Voters())
 	p.member.read(now)
-	p.voter.read(now)
+	p.voter.read(now, was)
 	p.poller.read()
 	p.byes.fresh = true
 	p.advance(now)
@@ -105,7 +111,7 @@ func (p *Process) Receive(now time.Duration, from From, msg Message) []Out {
 	case Ballot:
 		p.poller.count(now, from.Voter(), msg)
 	case Goodbye:
-		if p.cfg.Voter {
+		if p.view.votes {
 			p.byes.receive(now, from, msg)
 		}
 	case GoodbyeAck:
@@ -119,12 +125,15 @@ func (p *Process) Receive(now time.Duration, from From, msg Message) []Out {
 
 // heartbeat hands a heartbeat, and the polls it carries, to the voter's side.
 func (p *Process) heartbeat(now time.Duration, from From, hb Heartbeat) []Out {
-	if !p.cfg.Voter {
+	if !p.view.votes {
 		return nil
 	}
 	var out []Out
 	if ack, ok := p.voter.heartbeat(now, from, hb); ok {
 		out = append(out, Out{To: from.Member, Msg: ack})
+	}
+	if p.view.leading && p.silentSince(from.Member) >= now {
+		p.poller.heard(from.Member)
 	}
 	p.spaced.reported(from.Voter(), hb.Applied)
 	for _, poll := range hb.Polls {
@@ -146,7 +155,7 @@ func (p *Process) ack(now time.Duration, from From, a Ack) {
 // acknowledgements.
 func (p *Process) due(now time.Duration) []Out {
 	out := p.beat(now)
-	if p.cfg.Voter {
+	if p.view.votes {
 		for _, b := range p.voter.answers(now, &p.member.lease) {
 			if b.Poll.By == p.view.self() {
 				p.poller.count(now, b.Voter, b)
@@ -230,7 +239,7 @@ func (p *Process) sayGoodbye(now time.Duration) []Out {
 	for _, to := range p.view.voters() {
 		out = append(out, Out{To: to, Msg: msg})
 	}
-	if p.cfg.Voter {
+	if p.view.votes {
 		p.byes.receive(now, From{Member: p.cfg.Self, Instance: p.cfg.Instance}, msg)
 	}
 	return out

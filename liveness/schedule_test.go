@@ -12,10 +12,10 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// TestRandomSchedules lets clusters of three and five voters live through cuts,
-// losses, delays, kills, restarts, clocks that drift within 10 % of each other,
-// changes of leader, stalled commits, and changes of ttl and of voters. At every
-// event: who was called down by votes has no lease in that epoch, ever again.
+// TestRandomSchedules lets clusters of three and five voters, another server and an
+// agent live through cuts, losses, delays, kills, restarts, clocks that drift within
+// 10 % of each other, changes of leader, stalled commits, and changes of ttl, of roles
+// and of voters. At every event: who was called down by votes has no lease in that epoch, ever again.
 // And at its end, healed, everybody has a lease.
 func TestRandomSchedules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -39,11 +39,12 @@ func schedule(t *rapid.T, without Rule) *world {
 		n := w.node(name)
 		n.rate = rapid.Float64Range(0.953, 1.047).Draw(t, "rate")
 	}
-	servers, voters := w.names, slices.Clone(w.names[:size])
-	w.setSpec(words{names: servers, pairs: map[string]string{"ttl": "300ms", "beat": "50ms"}})
+	servers, voters := slices.Clone(w.names), slices.Clone(w.names[:size])
+	w.node("a1").rate = rapid.Float64Range(0.953, 1.047).Draw(t, "rate")
+	w.setSpec(words{names: servers, pairs: map[string]string{"ttl": "300ms", "beat": "50ms", "agents": "a1"}})
 	w.voters(voters)
 	w.leader = "n1"
-	for _, name := range servers {
+	for _, name := range w.names {
 		w.start(w.nodes[name], 0)
 	}
 	w.spread()
@@ -98,7 +99,7 @@ func (w *world) elect(name fsm.MemberID) {
 func (w *world) step(t *rapid.T, voters *[]fsm.MemberID) {
 	one := func() *node { return w.nodes[rapid.SampledFrom(w.names).Draw(t, "node")] }
 	pair := func() [2]fsm.MemberID { return [2]fsm.MemberID{one().name, one().name} }
-	switch rapid.IntRange(0, 17).Draw(t, "step") {
+	switch rapid.IntRange(0, 19).Draw(t, "step") {
 	case 0:
 		w.cuts[pair()] = true
 	case 1, 2:
@@ -147,6 +148,26 @@ func (w *world) step(t *rapid.T, voters *[]fsm.MemberID) {
 		one().frozen = w.now + time.Duration(rapid.IntRange(1, 900).Draw(t, "frozen"))*time.Millisecond
 	case 17:
 		w.kept(t, one())
+	case 18:
+		w.changeRole(one(), *voters)
+	case 19:
+		if n := one(); n.p != nil && n.agent {
+			w.changeOver(n)
+		}
+	}
+}
+
+// changeRole makes an agent a voter-to-be, or a server that has no vote and knows it
+// an agent.
+func (w *world) changeRole(n *node, voters []fsm.MemberID) {
+	switch {
+	case n.p == nil || n.frozen > w.now || w.stalled:
+	case n.agent:
+		w.setSpec(words{pairs: map[string]string{"voters": string(n.name)}})
+		w.roles([]fsm.MemberID{n.name}, true)
+	case n.name != w.leader && !slices.Contains(voters, n.name) && !n.p.view.list.Has(n.p.view.self()):
+		w.setSpec(words{pairs: map[string]string{"agents": string(n.name)}})
+		w.roles([]fsm.MemberID{n.name}, false)
 	}
 }
 
@@ -170,6 +191,9 @@ func (w *world) changeVoters(t *rapid.T, voters *[]fsm.MemberID) {
 		return
 	}
 	name := rapid.SampledFrom(w.names).Draw(t, "voter")
+	if w.nodes[name].agent {
+		return
+	}
 	if i := slices.Index(*voters, name); i >= 0 && len(*voters) > 2 {
 		*voters = slices.Delete(*voters, i, i+1)
 	} else if i < 0 {

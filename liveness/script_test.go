@@ -210,7 +210,15 @@ func (w *world) spec(ws words) fsm.Spec {
 		}
 	}
 	for _, name := range names {
-		spec.Servers[name] = fsm.Server{Name: name, Role: fsm.RoleVoter, Systems: []fsm.SystemID{"s"}}
+		role := max(old.Servers[name].Role, fsm.RoleVoter)
+		spec.Servers[name] = fsm.Server{Name: name, Role: role, Systems: []fsm.SystemID{"s"}}
+	}
+	for key, role := range map[string]fsm.Role{"agents": fsm.RoleAgent, "voters": fsm.RoleVoter} {
+		for name := range strings.SplitSeq(ws.pairs[key], "+") {
+			if id := fsm.MemberID(name); id != "" {
+				spec.Servers[id] = fsm.Server{Name: id, Role: role, Systems: []fsm.SystemID{"s"}}
+			}
+		}
 	}
 	return spec
 }

@@ -18,7 +18,7 @@ func (p *Process) TakeOver(now time.Duration) bool {
 
 // takesOverAt is when this voter makes itself leader if nobody else does.
 func (p *Process) takesOverAt(now time.Duration) (time.Duration, bool) {
-	if !p.cfg.Voter || p.view.leading || p.own.said {
+	if !p.view.votes || p.view.leading || p.own.said {
 		return 0, false
 	}
 	gone, ok := p.byes.of(p.view.lastLeader.Member())

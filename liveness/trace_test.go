@@ -11,8 +11,8 @@ import (
 
 // sight is what is written to the trace when it changes.
 type sight struct {
-	leased, ready, superseded, done, voters, takeover bool
-	epoch                                             fsm.Epoch
+	leased, ready, superseded, done, voters, takeover, behind bool
+	epoch                                                     fsm.Epoch
 }
 
 // observe writes down what has changed on a node.
@@ -21,7 +21,7 @@ func (w *world) observe(n *node) {
 	left, leased := n.p.Lease(now)
 	sees := sight{
 		leased: leased, ready: n.p.Ready(now), superseded: n.p.Superseded(), done: n.p.GoodbyeDone(),
-		voters: n.p.MayChangeVoters(now), takeover: n.p.TakeOver(now), epoch: n.p.Epoch(),
+		voters: n.p.MayChangeVoters(now), takeover: n.p.TakeOver(now), epoch: n.p.Epoch(), behind: n.p.Behind(now),
 	}
 	was := n.seen
 	n.seen = sees
@@ -46,6 +46,7 @@ func (w *world) observe(n *node) {
 	say(sees.superseded, was.superseded, "is superseded", "is not superseded")
 	say(sees.done, was.done, "has said goodbye", "has not said goodbye")
 	say(sees.voters, was.voters, "may change the voters", "may not change the voters")
+	say(sees.behind, was.behind, "is behind", "is not behind")
 	say(sees.takeover, was.takeover, "takes over", "does not take over")
 }
 

@@ -12,6 +12,7 @@ import (
 type view struct {
 	cfg     *Config
 	without Rule // tests only
+	votes   bool // this process is or may become a voter; else it is an agent
 
 	state *fsm.State
 	at    fsm.Index
@@ -24,11 +25,20 @@ type view struct {
 	ledFrom    time.Duration // since when leading
 	lastLeader fsm.VoterID   // the newest one known, also while there is none …
 	leaderless time.Duration // … since then
+
+	sendTo electors
+}
+
+// electors are all that vote or are about to, by one Spec and one list.
+type electors struct {
+	spec  *fsm.Spec
+	list  fsm.Index
+	names []fsm.MemberID
 }
 
 func newView(cfg *Config) view {
 	left := cfg.Without //nolint:forbidigo // handed on here, and set by tests only
-	return view{cfg: cfg, without: left, state: fsm.New(), listSince: cfg.Started}
+	return view{cfg: cfg, without: left, votes: cfg.Voter, state: fsm.New(), listSince: cfg.Started}
 }
 
 // lead notes who leads.
@@ -133,11 +143,18 @@ func (v *view) knows(m fsm.MemberID) bool {
 }
 
 // voters are all that vote or are about to: the servers of the Spec and the
-// newest list, without this process, by name.
+// newest list, without this process, by name. Nobody may change what it answers.
 func (v *view) voters() []fsm.MemberID {
+	if v.sendTo.spec != v.spec() || v.sendTo.list != v.list.Index {
+		v.sendTo = electors{spec: v.spec(), list: v.list.Index, names: v.electors()}
+	}
+	return v.sendTo.names
+}
+
+func (v *view) electors() []fsm.MemberID {
 	var all []fsm.MemberID
 	for name, server := range v.spec().Servers {
-		if server.Role == fsm.RoleVoter || server.Role == fsm.RoleArbiter {
+		if server.Votes() {
 			all = append(all, name)
 		}
 	}

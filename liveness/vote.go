@@ -2,6 +2,7 @@ package liveness
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -33,6 +34,7 @@ func (v *voter) hold(now time.Duration, from From, poll Poll) {
 		return
 	}
 	v.held[q] = &heldPoll{poll: poll, got: now, heard: v.peer(poll.Of).heard}
+	v.lookAt = 0
 }
 
 // newer compares two polls of one poller about one member.
@@ -55,6 +57,11 @@ func (v *voter) dropHeld(m fsm.MemberID) {
 // answers are the held polls that may be answered now, each a promise made. own
 // is this process's own lease.
 func (v *voter) answers(now time.Duration, own *lease) []Ballot {
+	if len(v.held) == 0 || (now < v.lookAt && v.ownRuns == own.running() && v.ownSince == own.since) {
+		return nil
+	}
+	v.ownRuns, v.ownSince = own.running(), own.since
+	v.lookAt = math.MaxInt64
 	var out []Ballot
 	for _, q := range v.questions() {
 		h := v.held[q]
@@ -64,6 +71,10 @@ func (v *voter) answers(now time.Duration, own *lease) []Ballot {
 		}
 		at, ok := v.mayVoteAt(now, h, own)
 		if !ok || now < at {
+			v.lookAt = min(v.lookAt, h.got+v.ttl()+1, v.peer(q.of).fades())
+			if ok {
+				v.lookAt = min(v.lookAt, at)
+			}
 			continue
 		}
 		delete(v.held, q)

@@ -1,6 +1,7 @@
 package liveness
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -14,6 +15,10 @@ type voter struct {
 	peers map[fsm.MemberID]*peer
 	held  map[question]*heldPoll
 
+	// since is when this side began: at the start of the process, or when the member
+	// was promoted. What was before it has forgotten.
+	since      time.Duration
+	least      time.Duration // a pause not shorter than this
 	registered bool          // this process's registration was read in the log …
 	readAt     time.Duration // … at this time …
 	pause      time.Duration // … and this is the slack of its start (L7)
@@ -22,6 +27,14 @@ type voter struct {
 	runsFrom   time.Duration // since when this process has not been late
 	firstRead  bool          // a log with members in it was read
 	leases     uint64        // how often what a member says of its lease has changed
+
+	// When the held polls are to be looked at again, if this process's own lease is as
+	// it was.
+	lookAt   time.Duration
+	ownRuns  bool
+	ownSince time.Duration
+
+	swept electors // by which the members forgotten were looked for
 }
 
 // peer is what a voter remembers of one member.
@@ -42,8 +55,8 @@ type peer struct {
 // granted is a lease time and when it was granted last.
 type granted struct{ ttl, at time.Duration }
 
-func newVoter(v *view) voter {
-	return voter{view: v, peers: map[fsm.MemberID]*peer{}, held: map[question]*heldPoll{}}
+func newVoter(v *view, since time.Duration) voter {
+	return voter{view: v, since: since, peers: map[fsm.MemberID]*peer{}, held: map[question]*heldPoll{}}
 }
 
 // peer is the record of a member, made when there is none. A member never heard
@@ -60,18 +73,25 @@ func (v *voter) peer(m fsm.MemberID) *peer {
 // atStart is how long ago counts what was so when this process started.
 func (v *voter) atStart() time.Duration {
 	if v.without.has(RuleStartPause) {
-		return v.cfg.Started - 2*MaxTTL
+		return v.since - 2*MaxTTL
 	}
-	return v.cfg.Started
+	return v.since
 }
 
-// read follows the log. A new epoch in it counts as having heard the member.
-func (v *voter) read(now time.Duration) {
+// read follows the log from an older State on. A new epoch in it counts as having
+// heard the member.
+func (v *voter) read(now time.Duration, was *fsm.State) {
+	v.lookAt = 0
 	from := now
 	if !v.firstRead && v.without.has(RuleStartPause) {
 		from = v.atStart()
 	}
-	for id, shown := range v.state.Members() {
+	for id := range v.state.ChangedMembers(was) {
+		shown, registered := v.state.Member(id)
+		if !registered {
+			v.swept = electors{}
+			continue
+		}
 		p := v.peer(id)
 		p.epoch = max(p.epoch, shown.Epoch)
 		if p.shown != shown.Epoch {
@@ -79,11 +99,7 @@ func (v *voter) read(now time.Duration) {
 		}
 		v.firstRead = true
 	}
-	for id := range v.peers {
-		if !v.knows(id) {
-			delete(v.peers, id)
-		}
-	}
+	v.sweep()
 	if own := v.member(v.cfg.Self); !v.registered && own.Process == v.cfg.Process && own.Epoch != 0 {
 		// What the former process granted and promised, it did by a log that ended
 		// before this index: a larger ttl that comes later is no reason to wait.
@@ -96,9 +112,23 @@ func (v *voter) read(now time.Duration) {
 	}
 }
 
+// sweep forgets members that nobody knows any more.
+func (v *voter) sweep() {
+	if v.swept.spec == v.spec() && v.swept.list == v.list.Index {
+		return
+	}
+	v.swept = electors{spec: v.spec(), list: v.list.Index}
+	for id := range v.peers {
+		if !v.knows(id) {
+			delete(v.peers, id)
+		}
+	}
+}
+
 // relisted follows a change of the newest list of voters.
 func (v *voter) relisted(now time.Duration) {
 	clear(v.held)
+	v.lookAt = 0
 	has := v.list.Has(v.self())
 	if has && !v.listed {
 		v.listedFrom = now
@@ -109,13 +139,13 @@ func (v *voter) relisted(now time.Duration) {
 	v.listed = has
 }
 
-// pauseEnds is when this voter grants and votes (again): slack after its start,
+// pauseEnds is when this voter grants and votes (again): slack after its beginning,
 // once it has read its own registration (L7); false: not known yet.
 func (v *voter) pauseEnds() (time.Duration, bool) {
 	if v.without.has(RuleStartPause) {
-		return v.cfg.Started, true
+		return v.since, true
 	}
-	return v.cfg.Started + v.pause, v.registered
+	return v.since + max(v.pause, v.least), v.registered
 }
 
 // grantedLately is how long a voter has granted when each member has a grant of it,
@@ -192,6 +222,16 @@ func (p *peer) longest(now time.Duration) time.Duration {
 		ttl = max(ttl, g.ttl)
 	}
 	return ttl
+}
+
+// fades is when a grant stops to bind, so that the longest may become shorter; valid
+// right after longest.
+func (p *peer) fades() time.Duration {
+	at := time.Duration(math.MaxInt64)
+	for _, g := range p.granted {
+		at = min(at, g.at+fsm.Slack(g.ttl))
+	}
+	return at
 }
 
 // silentSince is since when nothing was heard of the epoch that the log shows.

@@ -24,11 +24,11 @@ func newTestVoter(t *testing.T) (*voter, *world, *lease) {
 	}
 	cfg := Config{Self: "n2", Instance: "i-n2", Process: fsm.Nonce{2}, Voter: true}
 	view := newView(&cfg)
-	v := newVoter(&view)
+	v := newVoter(&view, 0)
 	view.read(w.state(), w.index())
 	view.adopt(0, w.state().Voters())
 	v.relisted(0)
-	v.read(0)
+	v.read(0, fsm.New())
 	own := &lease{epoch: 4, began: true}
 	return &v, w, own
 }

@@ -12,7 +12,7 @@ func (p *Process) wake(now time.Duration) time.Duration {
 		}
 	}
 	p.wakeMember(at)
-	if p.cfg.Voter {
+	if p.view.votes {
 		p.wakeVoter(now, at)
 	}
 	at(p.own.next, p.own.said && !p.own.done)
@@ -24,6 +24,9 @@ func (p *Process) wake(now time.Duration) time.Duration {
 // wakeMember names the times of the member's side.
 func (p *Process) wakeMember(at func(time.Duration, bool)) {
 	m := &p.member
+	if since, behind := m.trail.since(); behind {
+		at(since+m.ttl(), m.lease.began || !m.votes)
+	}
 	at(m.backoff.until, true)
 	at(m.reg.first+firstLeaseTTLs*m.maxTTL()+1, m.reg.pending())
 	if !m.lease.live() {
@@ -33,18 +36,12 @@ func (p *Process) wakeMember(at func(time.Duration, bool)) {
 	at(m.lease.bound+1, !m.lease.began)
 	at(m.lease.end(m.list))
 	at(m.lease.since+m.slack(), m.lease.began)
-	if since, behind := m.trail.since(); behind {
-		at(since+m.ttl(), m.lease.began)
-	}
 }
 
 // wakeVoter names the times of the voter's side.
 func (p *Process) wakeVoter(now time.Duration, at func(time.Duration, bool)) {
 	at(p.voter.pauseEnds())
-	for _, h := range p.voter.held {
-		at(p.voter.mayVoteAt(now, h, &p.member.lease))
-		at(h.got+p.view.ttl()+1, true)
-	}
+	at(p.voter.lookAt, len(p.voter.held) > 0)
 	at(p.poller.next(p.silentSince))
 	at(p.takesOverAt(now))
 }

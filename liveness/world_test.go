@@ -34,6 +34,7 @@ type world struct {
 	mutants  bool // scripts may leave rules out
 	verbose  bool
 	silent   bool // no trace: random schedules
+	twice    bool // two holders of an item were found
 	broken   []string
 	trace    strings.Builder
 	netDelay time.Duration
@@ -71,6 +72,9 @@ type node struct {
 	mute     bool          // never registers
 	frozen   time.Duration // until then it does nothing, and what arrives waits
 	register time.Duration
+	agent    bool // it has no log, and reads what its source has read
+	source   fsm.MemberID
+	changed  time.Duration // when it changed over to that
 	guard    *Goodbye // what outlived the last process says for it, until acknowledged
 }
 
@@ -167,9 +171,10 @@ func (w *world) start(n *node, read fsm.Index) {
 	n.runs++
 	process := fsm.Nonce{0: byte(n.runs), 15: 1}
 	copy(process[1:], n.name)
+	n.agent = w.state().Spec().Servers[n.name].Role == fsm.RoleAgent
 	n.p = New(Config{
 		Self: n.name, Instance: n.host.Instance, Host: n.host, Process: process, Gate: true,
-		Started: n.local(w.now), Voter: true, Without: w.without, Seed: *w.state().Spec(),
+		Started: n.local(w.now), Voter: !n.agent, Without: w.without, Seed: *w.state().Spec(),
 		NewNonce: func() fsm.Nonce {
 			n.nonces++
 			nonce := fsm.Nonce{0: byte(n.nonces), 1: byte(n.nonces >> 8), 15: 2}
@@ -224,7 +229,8 @@ func (w *world) read(n *node, at fsm.Index) {
 	if l, ok := w.nodes[w.leader]; ok {
 		leader = fsm.NewVoterID(l.name, l.host.Instance)
 	}
-	w.send(n, n.p.Read(n.local(w.now), w.states[n.applied], n.applied, w.leader == n.name, leader))
+	w.send(n, n.p.Read(n.local(w.now), w.shown(n, n.applied), n.applied, w.leader == n.name, leader))
+	w.feedFrom(n)
 }
 
 // apart reports whether two nodes cannot reach each other at all.
@@ -236,6 +242,10 @@ func (w *world) apart(a, b fsm.MemberID) bool {
 func (w *world) spread() {
 	at := w.index()
 	for _, n := range w.running() {
+		if n.agent {
+			w.feed(n)
+			continue
+		}
 		if n.name == w.leader && !n.lags {
 			w.read(n, at)
 			continue
@@ -372,6 +382,9 @@ func (w *world) after(n *node) {
 		}
 	})
 	w.observe(n)
+	if n.p.Behind(now) {
+		w.changeOver(n)
+	}
 	if !n.mute {
 		if r, ok := n.p.Register(now); ok {
 			w.propose(n, fmt.Sprintf("register %x", r.Nonce), r)

@@ -10,11 +10,11 @@ import (
 // observed is what Changed tells about: all that can be asked without the
 // asking changing anything.
 type observed struct {
-	leased, ready, superseded, done, settled, voters, takeOver bool
-	epoch                                                      fsm.Epoch
-	downs                                                      []downed
-	goodbyes                                                   int
-	leases                                                     uint64
+	leased, ready, superseded, done, settled, voters, takeOver, behind bool
+	epoch                                                              fsm.Epoch
+	downs                                                              []downed
+	goodbyes                                                           int
+	leases                                                             uint64
 }
 
 // downed is a member that can be called down.
@@ -34,6 +34,7 @@ func (e *Endpoint) observe(now time.Duration) {
 		done:       e.process.GoodbyeDone(),
 		voters:     e.process.MayChangeVoters(now),
 		takeOver:   e.process.TakeOver(now),
+		behind:     e.process.Behind(now),
 		epoch:      e.process.Epoch(),
 		goodbyes:   len(e.process.Goodbyes(now)),
 		leases:     e.process.LeasesSeen(),
@@ -55,7 +56,7 @@ func (e *Endpoint) observe(now time.Duration) {
 
 func (o observed) equal(p observed) bool {
 	return o.leased == p.leased && o.ready == p.ready && o.superseded == p.superseded &&
-		o.done == p.done && o.settled == p.settled && o.voters == p.voters && o.takeOver == p.takeOver &&
+		o.done == p.done && o.settled == p.settled && o.voters == p.voters && o.takeOver == p.takeOver && o.behind == p.behind &&
 		o.epoch == p.epoch && o.goodbyes == p.goodbyes && o.leases == p.leases && slices.Equal(o.downs, p.downs)
 }
 
@@ -155,6 +156,25 @@ func (e *Endpoint) DropGate() {
 	e.mu.Lock()
 	now := e.cfg.Clock()
 	e.process.DropGate(now)
+	e.observe(now)
+	e.mu.Unlock()
+	e.wake()
+}
+
+// Behind reports whether what this agent reads trails what the voters acknowledge: it
+// is to read from another one.
+func (e *Endpoint) Behind() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.process.Behind(e.cfg.Clock())
+}
+
+// SetVoter begins or ends the voter's side: the member was promoted, or demoted and
+// is not on the committed list any more. Its epoch and its lease run on.
+func (e *Endpoint) SetVoter(on bool) {
+	e.mu.Lock()
+	now := e.cfg.Clock()
+	e.process.SetVoter(now, on)
 	e.observe(now)
 	e.mu.Unlock()
 	e.wake()

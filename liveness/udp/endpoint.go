@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// hailEvery is how often every server is told that this one is there, so that
+	// hailEvery is how often every server that votes is told that this one is there, so that
 	// status can tell a blocked port before anybody is registered.
 	hailEvery = time.Second
 	// maxDrain bounds what is read before a tick. It is more than a socket's
@@ -48,8 +48,8 @@ type Config struct {
 	// are called under the Endpoint's lock: they answer at once, without asking
 	// the network, and call no method of it.
 	Resolve func(fsm.MemberID) (net.Addr, bool)
-	// Servers are all the servers known now, this one may be among them. They are
-	// hailed and have statistics. Nil: those of the newest Spec read.
+	// Servers are all the servers known now, this one may be among them. They have
+	// statistics, and those that vote are hailed. Nil: those of the newest Spec read.
 	Servers func() []fsm.MemberID
 	// Cluster is the id of the cluster this server belongs to; "" for none yet.
 	Cluster func() string

@@ -221,6 +221,10 @@ func (s *statistics) know(names []fsm.MemberID, self fsm.MemberID, resolve func(
 
 // list is a copy of the counters, by name, each with what leases know of it.
 func (s *statistics) list(now time.Duration, leases []liveness.Peer) []PeerStats {
+	known := make(map[fsm.MemberID]liveness.Peer, len(leases))
+	for _, l := range leases {
+		known[l.Member] = l
+	}
 	out := make([]PeerStats, 0, len(s.peers))
 	for _, name := range slices.Sorted(maps.Keys(s.peers)) {
 		p := s.peers[name]
@@ -234,11 +238,7 @@ func (s *statistics) list(now time.Duration, leases []liveness.Peer) []PeerStats
 		if p.denied {
 			stats.Refused = now - p.refused
 		}
-		for _, l := range leases {
-			if l.Member == name {
-				stats.Lease = l
-			}
-		}
+		stats.Lease = known[name]
 		out = append(out, stats)
 	}
 	return out

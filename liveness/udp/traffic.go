@@ -89,13 +89,15 @@ func (e *Endpoint) address(outs []liveness.Out) []sending {
 	return batch
 }
 
-// hails are the packets that tell every server that this one is there.
+// hails are the packets that tell every server that votes that this one is there.
 func (e *Endpoint) hails() []sending {
 	cluster, names := e.cfg.Cluster(), e.servers()
 	e.stats.know(names, e.cfg.Self, e.cfg.Resolve)
 	var batch []sending
 	for _, name := range names {
-		batch = e.addTo(batch, packet{cluster: cluster, to: name, kind: kindHail})
+		if e.process.Hails(name) {
+			batch = e.addTo(batch, packet{cluster: cluster, to: name, kind: kindHail})
+		}
 	}
 	return batch
 }
