@@ -56,7 +56,7 @@ func (s *Spec) replicates(m MemberID) bool {
 	return false
 }
 
-// noteServers writes down who comes and who is to go.
+// noteServers writes down who comes, who is to go, and whose role changes.
 func (c *change) noteServers(old *Spec) {
 	spec := c.next.spec
 	for _, id := range slices.Sorted(maps.Keys(spec.Servers)) {
@@ -70,6 +70,13 @@ func (c *change) noteServers(old *Spec) {
 			c.note(JournalEntry{Kind: KindRemoving, Member: id, Reason: "to be taken out of the cluster"})
 		case was.Removing && !now.Removing:
 			c.note(JournalEntry{Kind: KindRemoving, Member: id, Reason: "taken back: it stays"})
+		}
+		switch {
+		case !known || was.Votes() == now.Votes():
+		case now.Votes():
+			c.note(JournalEntry{Kind: KindRole, Member: id, Reason: "is to have a vote"})
+		default:
+			c.note(JournalEntry{Kind: KindRole, Member: id, Reason: "is to have no vote any more: it becomes an agent"})
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(old.Servers)) {

@@ -36,6 +36,7 @@ const (
 	KindAdded      = "added"    // a server, to the configuration
 	KindRemoving   = "removing" // a server is to be taken out, or is to stay after all
 	KindRemoved    = "removed"
+	KindRole       = "role"       // a server is to have a vote from now on, or no vote any more
 	KindCleaned    = "cleaned"    // failures were forgotten
 	KindMaintained = "maintained" // maintenance began or ended
 	KindMore       = "more"       // what one command wrote beyond its share

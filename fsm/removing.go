@@ -50,6 +50,21 @@ func (s *Spec) WithRemoving(m MemberID, on bool) Spec {
 		return *s
 	}
 	server.Name, server.Removing = m, on
+	return s.restaffed(server)
+}
+
+// WithRole is the Spec with a server in another role; the quorum is as with WithRemoving.
+func (s *Spec) WithRole(m MemberID, r Role) Spec {
+	server, in := s.Servers[m]
+	if !in {
+		return *s
+	}
+	server.Name, server.Role = m, r
+	return s.restaffed(server)
+}
+
+// restaffed is the Spec with another word about one of its servers.
+func (s *Spec) restaffed(server Server) Spec {
 	out := s.WithServer(server)
 	if before := len(s.Staying())/2 + 1; s.Quorum <= before {
 		out.Quorum = min(s.Quorum, len(out.Staying())/2+1)
@@ -87,7 +102,7 @@ func (s *Spec) short() string {
 	staying := len(s.Staying())
 	if staying == 0 {
 		for _, server := range s.Servers {
-			if server.Votes() {
+			if server.Votes() || server.Role == RoleAgent {
 				return "no voter would be left: one has to stay, or another to join first"
 			}
 		}
@@ -148,7 +163,8 @@ func (m Member) barredBy(id MemberID, slot *Slot) bool {
 }
 
 // Waits says in words why a server is not yet what the Spec wants it to be: one that
-// is to be taken out not gone, one that was added not there. Nothing: it is.
+// is to be taken out not gone, one that was added not there, an agent that still has
+// the vote that it had. Nothing: it is.
 func (s *State) Waits(m MemberID) []string {
 	server, in := s.spec.Servers[m]
 	switch {
@@ -161,8 +177,11 @@ func (s *State) Waits(m MemberID) []string {
 	if _, registered := s.Member(m); !registered {
 		out = append(out, "it has not registered yet")
 	}
-	if server.Votes() && !s.HasVote(m) {
+	switch has := s.HasVote(m); {
+	case server.Votes() && !has:
 		out = append(out, "it has no vote yet: it gets one once it is there, has the log and hears the others")
+	case !server.Votes() && has:
+		out = append(out, s.waitsForVote(m, "votes are taken one at a time"))
 	}
 	return out
 }
@@ -183,7 +202,7 @@ func (s *State) waitsToGo(m MemberID) []string {
 		}
 	}
 	if s.HasVote(m) {
-		out = append(out, s.waitsForVote(m))
+		out = append(out, s.waitsForVote(m, "votes are taken one at a time, when it owns nothing any more"))
 	}
 	if len(out) == 0 {
 		out = append(out, "the leader has yet to take it out of the configuration")
@@ -222,8 +241,9 @@ func (s *State) served(id SystemID) bool {
 	return false
 }
 
-// waitsForVote says what a vote that is to be taken waits for.
-func (s *State) waitsForVote(m MemberID) string {
+// waitsForVote says what a vote that is to be taken waits for; rule is when nothing
+// is in its way.
+func (s *State) waitsForVote(m MemberID, rule string) string {
 	left, up := 0, 0
 	var down []string
 	for _, id := range s.voters.IDs {
@@ -244,7 +264,7 @@ func (s *State) waitsForVote(m MemberID) string {
 	case up <= left/2:
 		return fmt.Sprintf("it still has its vote: without it fewer than a majority of the voters would be up (down: %s)", strings.Join(down, ", "))
 	default:
-		return "it still has its vote: votes are taken one at a time, when it owns nothing any more"
+		return "it still has its vote: " + rule
 	}
 }
 

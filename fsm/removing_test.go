@@ -144,6 +144,8 @@ func TestStaffed(t *testing.T) {
 		{"one of five goes, quorum 4", []Server{stay, stay, stay, stay, go1}, 4, "of the 4 voters that stay 3 can"},
 		{"one of five goes, quorum 3", []Server{stay, stay, stay, stay, go1}, 3, ""},
 		{"two with the majority", []Server{stay, stay}, 2, ""},
+		{"agents alone", []Server{server(RoleAgent, false)}, 1, "no voter would be left"},
+		{"agents do not count", []Server{stay, stay, stay, server(RoleAgent, false), server(RoleAgent, true)}, 3, "of the 3 voters that stay 2 can"},
 		{"nobody at all", nil, 9, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -1,0 +1,72 @@
+package fsm
+
+import (
+	"strings"
+	"testing"
+)
+
+// role is the command that gives a server another role.
+func (d *driver) role(m MemberID, r Role) SetSpec {
+	return SetSpec{Was: d.s.Spec().Version, Spec: d.s.Spec().WithRole(m, r)}
+}
+
+// A server that loses its vote stays a member with all that it has, and so does one
+// that gets it back.
+func TestRoleMovesNothing(t *testing.T) {
+	d := founded(t)
+	d.s = d.s.WithVoters(Voters{Index: d.at, IDs: []VoterID{"a/1", "b/1", "c/1"}})
+	d.give("a", oneX, leastX, ipX)
+	before, _ := d.s.Slot(oneX)
+	epoch := d.epoch("a")
+	says := func(want string) {
+		t.Helper()
+		if got := strings.Join(d.s.Waits("a"), "; "); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+	d.must(d.role("a", RoleAgent))
+	says("it still has its vote: votes are taken one at a time")
+	d.s = d.s.WithVoters(Voters{Index: d.at, IDs: []VoterID{"a/1"}})
+	says("it has the only vote")
+	d.s = d.s.WithVoters(Voters{Index: d.at, IDs: []VoterID{"b/1", "c/1"}})
+	says("")
+	after, _ := d.s.Slot(oneX)
+	if after.Owner != "a" || after.Token != before.Token || len(after.Outstanding) != 0 || d.epoch("a") != epoch || d.s.Spec().Systems["one"].Rehome {
+		t.Fatalf("%+v, %+v", before, after)
+	}
+	d.must(d.role("a", RoleVoter))
+	says("it has no vote yet")
+	if got := d.hist("a"); got != "registered moved moved moved role role" {
+		t.Fatal(got)
+	}
+}
+
+func TestSomebodyVotes(t *testing.T) {
+	d := founded(t)
+	d.must(d.role("a", RoleAgent))
+	d.must(d.role("b", RoleAgent))
+	d.refuses(d.role("c", RoleAgent), "no voter would be left")
+	d.refuses(d.mark("c", true), "no voter would be left")
+}
+
+// The quorum follows the voters down as it does when they are removed.
+func TestWithRoleQuorum(t *testing.T) {
+	five := Spec{Quorum: 3, Servers: map[MemberID]Server{}}
+	for _, m := range []MemberID{"a", "b", "c", "d", "e"} {
+		five.Servers[m] = Server{Name: m, Role: RoleVoter}
+	}
+	four := five.WithRole("a", RoleAgent)
+	three := four.WithRole("b", RoleAgent)
+	if four.Quorum != 3 || three.Quorum != 2 || three.short() != "" || five.Servers["a"].Role != RoleVoter {
+		t.Errorf("%d, %d, %q", four.Quorum, three.Quorum, three.short())
+	}
+	if again := three.WithRole("a", RoleVoter); again.Quorum != 2 || len(again.Staying()) != 4 {
+		t.Errorf("%+v", again)
+	}
+	if same := five.WithRole("z", RoleAgent); len(same.Servers) != 5 {
+		t.Errorf("%+v", same)
+	}
+	if gone := three.WithRemoving("a", true); gone.Quorum != 2 || len(gone.Staying()) != 3 {
+		t.Errorf("an agent's leaving changes %+v", gone)
+	}
+}
