@@ -90,7 +90,7 @@ func describeNode(b *strings.Builder, f *File) {
 }
 
 func describeQuorum(s fsm.Spec) string {
-	others := len(s.Servers) - 1
+	others := voting(s.Servers) - 1
 	text := fmt.Sprintf("%s of %s call one down", plural(s.Quorum, "vote"), plural(others, "other voter"))
 	if s.Quorum > others {
 		text += ": it can never happen"

@@ -18,7 +18,7 @@ func VotersDigest(s fsm.Spec) [32]byte {
 		h.Write([]byte(text))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Servers)) {
-		if server := s.Servers[name]; server.Role == fsm.RoleVoter || server.Role == fsm.RoleArbiter {
+		if server := s.Servers[name]; server.Votes() {
 			put(string(name))
 			put(server.Addr)
 		}

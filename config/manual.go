@@ -13,7 +13,7 @@ func Manual() string {
 	for _, section := range []struct{ title, level, words string }{
 		{"The top level", levelTop, "Of the node that reads the file: id, machine, key, key_file, log_level, data_dir, metrics and\n" +
 			"exit_on_stdin_close. All else is the cluster's: the file seeds it once, from then on the log is the truth."},
-		{"A server", levelServer, "Every server has a Raft vote. A name has letters, digits and `._-`."},
+		{"A server", levelServer, "Every server has a Raft vote, unless its role is agent. A name has letters, digits and `._-`."},
 		{"The cluster", levelCluster, ""},
 		{"A system", levelSystem, "A key that only one action has says so; with the other action it is an error."},
 		{"A datum", levelItem, "A datum is a string, or an object with these keys. With action ip its addresses move together."},
@@ -132,7 +132,7 @@ func manualQuorum(b *strings.Builder) {
 ## Quorum
 
 Votes of voters other than the lost one. ` + "`quorum`" + ` below the majority is lifted to it; above the larger of the majority and all others
-it is an error. More than ` + fmt.Sprint(mostVoters) + ` servers must all name a role.
+it is an error. Agents do not vote and are not counted. With more than ` + fmt.Sprint(mostVoters) + ` servers that are no agents each must name its role.
 
 | voters | votes needed | other voters |
 |---|---|---|

@@ -244,7 +244,12 @@ func TestVotersDigest(t *testing.T) {
 	if VotersDigest(same) != base {
 		t.Error("the digest depends on more than names and addresses of voters")
 	}
+	same.Servers["z"] = fsm.Server{Name: "z", Addr: "10.0.0.9:7000", Role: fsm.RoleAgent, Systems: []fsm.SystemID{"s"}}
+	if VotersDigest(same) != base {
+		t.Error("an agent changes the digest of the voters")
+	}
 	for name, edit := range map[string]func(fsm.Spec){
+		"role":    func(s fsm.Spec) { v := s.Servers["a"]; v.Role = fsm.RoleAgent; s.Servers["a"] = v },
 		"address": func(s fsm.Spec) { v := s.Servers["a"]; v.Addr = "10.0.0.1:7001"; s.Servers["a"] = v },
 		"name":    func(s fsm.Spec) { s.Servers["c"] = s.Servers["b"]; delete(s.Servers, "b") },
 		"fewer":   func(s fsm.Spec) { delete(s.Servers, "b") },

@@ -7,7 +7,7 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// mostVoters without roles: a file with more servers must say which vote.
+// mostVoters without roles: a file with more of them must say which vote.
 const mostVoters = 7
 
 // servers reads the members; what is wrong with one does not hide the others.
@@ -111,18 +111,19 @@ func (p *parser) serves(o object, sys *systems) []fsm.SystemID {
 	return out
 }
 
-// role is arbiter for who serves nothing; the key may say so, or the opposite.
+// role is arbiter for who serves nothing, unless it has no vote; the key may say so, or
+// the opposite.
 func (p *parser) role(o object, s *fsm.Server) fsm.Role {
 	natural := fsm.RoleVoter
 	if len(s.Systems) == 0 {
 		natural = fsm.RoleArbiter
 	}
 	word, f := o.text("role")
-	words := []string{"voter", "arbiter"}
+	words := []string{"voter", "arbiter", "agent"}
 	switch {
 	case !f.good || word == "voter":
 	case word == "agent":
-		p.fail(f.at, f.key, "voter or arbiter", "agents are not there yet")
+		return fsm.RoleAgent
 	case !contains(words, word):
 		p.fail(f.at, f.key, meant(word, words), "%s is unknown", quote(word))
 	case len(s.Systems) > 0: // word == "arbiter"
@@ -140,16 +141,34 @@ func (p *parser) voters(v *value, f field, servers map[fsm.MemberID]fsm.Server) 
 			silent++
 		}
 	}
-	switch {
-	case len(v.members) > mostVoters && silent > 0:
-		p.fail(f.keyAt, f.key, `servers without a vote are not there yet: leave them out, or give every server "role": "voter" or "arbiter"`,
+	agents := len(servers) - voting(servers)
+	const third = `add an arbiter: a third server without "systems" on any other machine`
+	switch n := voting(servers); {
+	case len(v.members)-agents > mostVoters && silent > 0:
+		p.fail(f.keyAt, f.key, `give every server "role": "voter", "arbiter" or "agent": an agent has no vote and serves its systems like the others`,
 			"%d servers, and %d of them without a role: which 3, 5 or 7 vote?", len(v.members), silent)
-	case len(servers) == 1:
+	case n == 0 && agents > 0:
+		p.fail(f.keyAt, f.key, `1, 3 or 5 of them need a vote: leave out their "role"`, "all servers are agents: nobody votes")
+	case n == 1 && agents == 0:
 		p.note(f.keyAt, f.key, "", "one server: nothing can fail over")
-	case len(servers) == 2:
-		p.note(f.keyAt, f.key, `add an arbiter: a third server without "systems" on any other machine`,
-			"two voters: neither can ever call the other down, so nothing can fail over")
+	case n == 1:
+		p.note(f.keyAt, f.key, "3 voters bear the loss of one", "one voter: when it is lost, nothing can fail over any more")
+	case n == 2 && agents == 0:
+		p.note(f.keyAt, f.key, third, "two voters: neither can ever call the other down, so nothing can fail over")
+	case n == 2:
+		p.note(f.keyAt, f.key, third, "two voters: neither can ever call the other down, and when one is lost, nothing can fail over any more")
 	}
+}
+
+// voting is how many servers vote.
+func voting(servers map[fsm.MemberID]fsm.Server) int {
+	n := 0
+	for _, s := range servers {
+		if s.Votes() {
+			n++
+		}
+	}
+	return n
 }
 
 // loopback notes servers that the others cannot reach.
@@ -169,7 +188,7 @@ func (p *parser) loopback(f field, servers map[fsm.MemberID]fsm.Server) {
 
 // quorum reads how many down votes are wanted: at least the majority.
 func (p *parser) quorum(top object, servers map[fsm.MemberID]fsm.Server) int {
-	n := len(servers)
+	n := voting(servers)
 	majority := n/2 + 1
 	asked, f := top.integer("quorum", 1, 1<<31)
 	if !f.good || n == 0 {
