@@ -86,4 +86,8 @@ type Hello struct {
 	Applied   fsm.Index    `json:"applied"`
 	RunningMS int64        `json:"running_ms"`
 	Hears     bool         `json:"hears"` // every member that is up in its log
+	// What the sender's log has of the receiver: that the configuration makes it an
+	// agent, and that the committed list names it.
+	YouAgent bool `json:"you_agent,omitempty"`
+	YouVote  bool `json:"you_vote,omitempty"`
 }

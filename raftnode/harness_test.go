@@ -22,7 +22,7 @@ import (
 func bubble(t *testing.T, f func(*testing.T, *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, nodes: make(map[fsm.MemberID]*testNode), cuts: make(map[fsm.MemberID]bool), log: zerolog.Nop()}
+		w := &world{t: t, nodes: make(map[fsm.MemberID]*testNode), cuts: make(map[fsm.MemberID]bool), agents: make(map[fsm.MemberID]testAgent), log: zerolog.Nop()}
 		if os.Getenv("RAFTNODE_LOG") != "" {
 			w.log = zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, TimeFormat: "05.000"}).With().Timestamp().Logger()
 		}
@@ -40,6 +40,8 @@ type world struct {
 	nodes map[fsm.MemberID]*testNode // those that run
 	cuts  map[fsm.MemberID]bool
 	sent  int // proposals that went from node to node
+
+	agents map[fsm.MemberID]testAgent // those that run
 }
 
 // testNode is one node and what stands around it.

@@ -18,8 +18,8 @@ const helloWait = time.Second
 // Hello is this node's answer to another node's greeting. What the other one
 // says of itself is kept, as if this node had asked.
 func (n *Node) Hello(from Hello) Hello {
-	mine := n.hello()
-	if s, ok := n.spec().Servers[from.Name]; ok && from.Name != n.cfg.Self {
+	mine := n.helloTo(from.Name)
+	if s, ok := n.spec().Servers[from.Name]; ok && s.Votes() && from.Name != n.cfg.Self {
 		s.Name = from.Name
 		if f := judge(mine, from, s); n.met.came(f) {
 			if f.Trouble != TroubleNone {
@@ -30,6 +30,13 @@ func (n *Node) Hello(from Hello) Hello {
 		}
 	}
 	return mine
+}
+
+// helloTo is what this node says of itself, and of the one it says it to.
+func (n *Node) helloTo(name fsm.MemberID) Hello {
+	h := n.hello()
+	h.Yours = Standing{Agent: n.spec().Servers[name].Role == fsm.RoleAgent, Vote: n.machine.view().state.HasVote(name)}
+	return h
 }
 
 // hello is what this node says of itself.
@@ -88,11 +95,12 @@ func voterList(spec fsm.Spec) []string {
 	return out
 }
 
-// others are the servers but this one, by name.
+// others are the servers with a vote but this one, by name. Agents greet nobody and
+// nobody greets them: there may be a thousand.
 func (n *Node) others(spec fsm.Spec) []fsm.Server {
 	var out []fsm.Server
 	for name, s := range spec.Servers {
-		if name != n.cfg.Self {
+		if name != n.cfg.Self && s.Votes() {
 			s.Name = name
 			out = append(out, s)
 		}
@@ -110,7 +118,7 @@ func (n *Node) others(spec fsm.Spec) []fsm.Server {
 func (n *Node) greet(ctx context.Context, s fsm.Server) Finding {
 	one, cancel := context.WithTimeout(ctx, helloWait)
 	defer cancel()
-	mine := n.hello()
+	mine := n.helloTo(s.Name)
 	theirs, err := n.deps.Peers.Hello(one, s.Addr, s.Name, mine)
 	f := judge(mine, theirs, s)
 	if err != nil {
@@ -175,11 +183,13 @@ func (n *Node) greeter(ctx context.Context) {
 }
 
 // takenIn reports whether this node has its vote, as far as its log says. One that is
-// to leave asks often: others may know before its log does that it has.
+// to leave, or to be an agent, asks often: others may know before its log does that it
+// has lost it.
 func (n *Node) takenIn() bool {
 	v := n.machine.view()
 	spec := v.state.Spec()
-	return spec.Version != 0 && v.state.Voters().Has(n.self) && !spec.Servers[n.cfg.Self].Removing
+	me := spec.Servers[n.cfg.Self]
+	return spec.Version != 0 && v.state.Voters().Has(n.self) && me.Votes() && !me.Removing
 }
 
 // found bootstraps the cluster if this node is the one to do it and may.

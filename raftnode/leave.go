@@ -38,12 +38,12 @@ func nextRemoval(l Look) (fsm.Command, bool) {
 	return nil, false
 }
 
-// leavers are Raft's servers that are to go: marked so in the configuration, or not in
-// it any more.
+// leavers are Raft's servers that are to go: marked so in the configuration, agents from
+// now on, or not in it any more.
 func leavers(spec fsm.Spec, conf raft.Configuration) []raft.Server {
 	var out []raft.Server
 	for _, s := range conf.Servers {
-		if server, in := spec.Servers[fsm.VoterID(s.ID).Member()]; !in || server.Removing {
+		if server, in := spec.Servers[fsm.VoterID(s.ID).Member()]; !in || server.Removing || !server.Votes() {
 			out = append(out, s)
 		}
 	}
@@ -52,18 +52,33 @@ func leavers(spec fsm.Spec, conf raft.Configuration) []raft.Server {
 
 // leaving are those that Raft may let go of now (L7, L10): all is gone from them, and
 // for a vote it is time. What a server still has it must learn to let go of from the
-// log, so until then it stays in Raft, vote or not.
+// log, so until then it stays in Raft, vote or not. An agent keeps what it has, and
+// reads of it elsewhere.
 func (w newcomers) leaving() (out []raft.Server, waiting bool) {
 	free := !dealt(w.state)
 	for _, s := range leavers(*w.state.Spec(), w.conf) {
 		early := s.Suffrage == raft.Voter && fsm.VoterID(s.ID) != w.self && !free && !w.mayChange
-		if early || !w.state.Drained(fsm.VoterID(s.ID).Member()) {
+		name := fsm.VoterID(s.ID).Member()
+		if early || !w.becomesAgent(name) && !w.state.Drained(name) {
 			waiting = true
 			continue
 		}
 		out = append(out, s)
 	}
 	return out, waiting
+}
+
+// becomesAgent reports whether a server stays a member without a vote.
+func (w newcomers) becomesAgent(name fsm.MemberID) bool {
+	return w.state.Spec().Servers[name].Role == fsm.RoleAgent
+}
+
+// fate is what is to become of a server that Raft lets go of.
+func (w newcomers) fate(name fsm.MemberID) string {
+	if w.becomesAgent(name) {
+		return "is to be an agent"
+	}
+	return "is to leave the cluster"
 }
 
 // nextLeaving is the one server that Raft lets go of now, if any. Those without a vote
@@ -89,12 +104,12 @@ func (w newcomers) nextLeaving() (confChange, bool) {
 			}
 			c = confChange{
 				kind: handOver, id: heir.ID, addr: heir.Address,
-				words: fmt.Sprintf("this leader is to leave the cluster: handing its place over to %s", fsm.VoterID(heir.ID).Member()),
+				words: fmt.Sprintf("this leader %s: handing its place over to %s", w.fate(name), fsm.VoterID(heir.ID).Member()),
 			}
 		case !m.Up:
-			c.first, c.words = true, "taking the vote of a server that is to leave the cluster and is down"
+			c.first, c.words = true, "taking the vote of a server that "+w.fate(name)+" and is down"
 		default:
-			c.words = "taking the vote of a server that is to leave the cluster"
+			c.words = "taking the vote of a server that " + w.fate(name)
 		}
 		if best == nil || c.first && !best.first || best.kind == handOver {
 			best = &c

@@ -28,6 +28,15 @@ func removing(names ...fsm.MemberID) func(fsm.Spec) fsm.Spec {
 	}
 }
 
+func inRole(r fsm.Role, names ...fsm.MemberID) func(fsm.Spec) fsm.Spec {
+	return func(s fsm.Spec) fsm.Spec {
+		for _, n := range names {
+			s = s.WithRole(n, r)
+		}
+		return s
+	}
+}
+
 func adding(names ...fsm.MemberID) func(fsm.Spec) fsm.Spec {
 	return func(s fsm.Spec) fsm.Spec {
 		for _, n := range names {
@@ -54,12 +63,13 @@ func (w *world) sweep() {
 	s, _ := l.View()
 	for id, m := range s.Members() {
 		w.mu.Lock()
-		n := w.nodes[id]
+		_, runs := w.agents[id]
+		runs = runs || w.nodes[id] != nil
 		w.mu.Unlock()
 		r := fsm.Report{Member: id, Epoch: m.Epoch}
 		for slot := range s.Slots() {
 			for _, e := range slot.Outstanding {
-				if e.Member == id && m.Up && n != nil {
+				if e.Member == id && m.Up && runs {
 					r.Released = append(r.Released, fsm.Claim{Key: slot.Key, Member: id, Epoch: e.Epoch, Token: e.Token})
 				}
 			}

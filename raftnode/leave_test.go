@@ -17,6 +17,13 @@ func (h *history) mark(names ...fsm.MemberID) {
 	}
 }
 
+// role gives servers another role.
+func (h *history) role(r fsm.Role, names ...fsm.MemberID) {
+	if res := h.apply(fsm.SetSpec{Was: h.state.Spec().Version, Spec: inRole(r, names...)(*h.state.Spec())}); !res.Applied {
+		h.t.Fatalf("give %v the role %s: %s", names, r, res.Why)
+	}
+}
+
 // release reports all that a member may still hold.
 func (h *history) release(name fsm.MemberID) {
 	m, _ := h.state.Member(name)
@@ -138,6 +145,15 @@ func TestNextLeaving(t *testing.T) {
 			}
 		}
 	}
+	gives := func(name fsm.MemberID) func(*history, *newcomers) {
+		return func(h *history, _ *newcomers) {
+			slot, _ := h.state.Slot(fsm.Key{System: "ip", Item: "a"})
+			h.apply(fsm.Assign{Moves: []fsm.Move{{Key: slot.Key, Was: slot.Token, To: name, Reason: "test"}}})
+		}
+	}
+	demoted := func(names ...fsm.MemberID) func(*history, *newcomers) {
+		return func(h *history, _ *newcomers) { h.role(fsm.RoleAgent, names...) }
+	}
 	tests := []struct {
 		name   string
 		marked []fsm.MemberID
@@ -151,10 +167,7 @@ func TestNextLeaving(t *testing.T) {
 		{"one, too early", []fsm.MemberID{"n3"}, []func(*history, *newcomers){func(_ *history, w *newcomers) { w.mayChange = false }}, 0, "", true},
 		{"the first of two", []fsm.MemberID{"n4", "n3"}, nil, letGo, "n3/i", false},
 		{"who is down first", []fsm.MemberID{"n3", "n4"}, []func(*history, *newcomers){down("n4")}, letGo, "n4/i", false},
-		{"it still has something", []fsm.MemberID{"n3"}, []func(*history, *newcomers){func(h *history, _ *newcomers) {
-			slot, _ := h.state.Slot(fsm.Key{System: "ip", Item: "a"})
-			h.apply(fsm.Assign{Moves: []fsm.Move{{Key: slot.Key, Was: slot.Token, To: "n3", Reason: "test"}}})
-		}}, 0, "", true},
+		{"it still has something", []fsm.MemberID{"n3"}, []func(*history, *newcomers){gives("n3")}, 0, "", true},
 		{"two of four silent", []fsm.MemberID{"n3"}, []func(*history, *newcomers){silent("n4", "n5")}, 0, "", false},
 		{"two of four down", []fsm.MemberID{"n3"}, []func(*history, *newcomers){down("n4", "n5")}, 0, "", false},
 		{"one of four silent", []fsm.MemberID{"n3"}, []func(*history, *newcomers){silent("n4")}, letGo, "n3/i", false},
@@ -171,14 +184,25 @@ func TestNextLeaving(t *testing.T) {
 		{"no vote: at once", []fsm.MemberID{"n3", "n4"}, []func(*history, *newcomers){func(_ *history, w *newcomers) {
 			w.mayChange, w.conf.Servers[3].Suffrage = false, raft.Nonvoter
 		}}, letGo, "n4/i", false},
-		{"no vote, and it has something still: it gets none", []fsm.MemberID{"n3"}, []func(*history, *newcomers){func(h *history, w *newcomers) {
-			slot, _ := h.state.Slot(fsm.Key{System: "ip", Item: "a"})
-			h.apply(fsm.Assign{Moves: []fsm.Move{{Key: slot.Key, Was: slot.Token, To: "n3", Reason: "test"}}})
+		{"no vote, and it has something still: it gets none", []fsm.MemberID{"n3"}, []func(*history, *newcomers){gives("n3"), func(_ *history, w *newcomers) {
 			w.conf.Servers[2].Suffrage = raft.Nonvoter
 		}}, 0, "", true},
 		{"unknown to Raft: it is not taken in", []fsm.MemberID{"n3"}, []func(*history, *newcomers){func(_ *history, w *newcomers) {
 			w.conf.Servers = append(w.conf.Servers[:2:2], w.conf.Servers[3:]...)
 		}}, 0, "", false},
+		{"an agent from now on, with what it has", nil, []func(*history, *newcomers){demoted("n3"), gives("n3")}, letGo, "n3/i", false},
+		{"an agent from now on, too early", nil, []func(*history, *newcomers){demoted("n3"), func(_ *history, w *newcomers) { w.mayChange = false }}, 0, "", true},
+		{"a dead one is to be an agent", []fsm.MemberID{"n3"}, []func(*history, *newcomers){demoted("n4"), down("n4")}, letGo, "n4/i", false},
+		{"an agent from now on, two of four silent", nil, []func(*history, *newcomers){demoted("n3"), silent("n4", "n5")}, 0, "", false},
+		{"the leader is to be an agent", nil, []func(*history, *newcomers){demoted("n1"), gives("n1")}, handOver, "n2/i", false},
+		{"the leader, not to an agent", []fsm.MemberID{"n1"}, []func(*history, *newcomers){demoted("n2"), func(_ *history, w *newcomers) { w.mayChange = false }}, handOver, "n3/i", false},
+		{"an agent without a vote goes at once", nil, []func(*history, *newcomers){demoted("n3", "n4"), func(_ *history, w *newcomers) {
+			w.mayChange, w.conf.Servers[3].Suffrage = false, raft.Nonvoter
+		}}, letGo, "n4/i", false},
+		{"an agent is not taken in", nil, []func(*history, *newcomers){demoted("n3"), func(_ *history, w *newcomers) {
+			w.conf.Servers = append(w.conf.Servers[:2:2], w.conf.Servers[3:]...)
+		}}, 0, "", false},
+		{"an agent that is to go", []fsm.MemberID{"n3"}, []func(*history, *newcomers){demoted("n3")}, letGo, "n3/i", false},
 		{"not in the configuration any more", nil, []func(*history, *newcomers){func(_ *history, w *newcomers) {
 			w.conf.Servers = append(w.conf.Servers, raft.Server{ID: "x/i", Suffrage: raft.Nonvoter})
 		}}, letGo, "x/i", false},
@@ -252,6 +276,10 @@ func TestMissingIsNotWhoLeaves(t *testing.T) {
 	if got := missing(spec, raft.Configuration{}, "n1/i", nil); len(got) != 1 || got[0].Name != "n3" {
 		t.Errorf("%+v", got)
 	}
+	spec = inRole(fsm.RoleAgent, "n2")(specOf("n1", "n2", "n3"))
+	if got := missing(spec, raft.Configuration{}, "n1/i", map[fsm.MemberID]string{"n2": "i"}); len(got) != 1 || got[0].Name != "n3" {
+		t.Errorf("with an agent: %+v", got)
+	}
 }
 
 // What a log says by itself of a server's being taken out.
@@ -283,6 +311,7 @@ func TestRemovedIn(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
+	without := word{asked: true, says: 9}
 	tests := []struct {
 		name string
 		k    known
@@ -291,16 +320,38 @@ func TestVerdict(t *testing.T) {
 	}{
 		{"nothing", known{member: true}, false, 0},
 		{"its log says so, nobody answers", known{member: true, out: true, at: 7}, true, 0},
-		{"both say so", known{member: true, out: true, at: 7, asked: true, says: 9}, true, 7},
-		{"its log does not know yet that it is committed", known{member: true, out: true, asked: true, says: 9}, true, 9},
-		{"its log knows nothing of it", known{member: true, asked: true, says: 9}, true, 9},
-		{"added again since", known{member: true, out: true, at: 7, asked: true, named: true, says: 9}, false, 0},
-		{"no log yet", known{asked: true, says: 9}, false, 0},
-		{"who answers is behind its joining", known{member: true, asked: true, says: 9, since: 12}, false, 0},
+		{"both say so", known{member: true, out: true, at: 7, word: without}, true, 7},
+		{"its log does not know yet that it is committed", known{member: true, out: true, word: without}, true, 9},
+		{"its log knows nothing of it", known{member: true, word: without}, true, 9},
+		{"added again since", known{member: true, out: true, at: 7, word: word{asked: true, named: true, says: 9}}, false, 0},
+		{"no log yet", known{word: without}, false, 0},
+		{"who answers is behind its joining", known{member: true, word: without, since: 12}, false, 0},
 	}
 	for _, tt := range tests {
 		if out, at := tt.k.verdict(); out != tt.out || at != tt.at {
 			t.Errorf("%s: %v %d", tt.name, out, at)
+		}
+	}
+}
+
+func TestIsAgent(t *testing.T) {
+	heard := func(agent bool, says fsm.Index) word { return word{asked: true, named: true, agent: agent, says: says} }
+	for _, tc := range []struct {
+		name  string
+		own   bool
+		since fsm.Index
+		w     word
+		want  bool
+	}{
+		{"nobody says anything", false, 0, word{}, false},
+		{"its own log", true, 0, word{}, true},
+		{"another one", false, 0, heard(true, 9), true},
+		{"a voter again", true, 0, heard(false, 9), false},
+		{"removed meanwhile", true, 0, word{asked: true, says: 9}, false},
+		{"promoted, and the other one has not read it yet", false, 12, heard(true, 9), false},
+	} {
+		if got := isAgent(tc.own, tc.since, tc.w); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
 		}
 	}
 }
@@ -310,24 +361,31 @@ func TestNewestWord(t *testing.T) {
 	with := func(cluster string, applied fsm.Index, names ...string) Finding {
 		return Finding{Hello: &Hello{Cluster: cluster, Applied: applied, VoterList: names}}
 	}
+	agent := func(f Finding, vote bool) Finding {
+		f.Hello.Yours = Standing{Agent: true, Vote: vote}
+		return f
+	}
 	tests := []struct {
-		name      string
-		peers     []Finding
-		at        fsm.Index
-		named, ok bool
+		name  string
+		peers []Finding
+		want  word
 	}{
-		{"nobody", nil, 0, false, false},
-		{"nobody answers", []Finding{{}}, 0, false, false},
-		{"one knows less", []Finding{with("c", 9, "n1 x")}, 0, false, false},
-		{"one names it", []Finding{with("c", 10, "n1 x", "n3 y")}, 10, true, true},
-		{"one does not", []Finding{with("c", 12, "n1 x", "n33 y")}, 12, false, true},
-		{"another cluster", []Finding{with("d", 12, "n1 x")}, 0, false, false},
-		{"the newest counts", []Finding{with("c", 12, "n1 x"), with("c", 14, "n3 x"), with("c", 13, "n1 x")}, 14, true, true},
+		{"nobody", nil, word{}},
+		{"nobody answers", []Finding{{}}, word{}},
+		{"one knows less", []Finding{with("c", 9, "n1 x")}, word{}},
+		{"one names it", []Finding{with("c", 10, "n1 x", "n3 y")}, word{asked: true, named: true, says: 10}},
+		{"one does not", []Finding{with("c", 12, "n1 x", "n33 y")}, word{asked: true, says: 12}},
+		{"another cluster", []Finding{with("d", 12, "n1 x")}, word{}},
+		{"the newest counts", []Finding{with("c", 12, "n1 x"), with("c", 14, "n3 x"), with("c", 13, "n1 x")}, word{asked: true, named: true, says: 14}},
+		{"an agent", []Finding{agent(with("c", 12, "n1 x"), false)}, word{asked: true, named: true, agent: true, says: 12}},
+		{"an agent that votes still", []Finding{agent(with("c", 12, "n1 x"), true)}, word{asked: true, named: true, says: 12}},
+		{"a voter again", []Finding{agent(with("c", 12, "n1 x"), false), with("c", 14, "n3 x")}, word{asked: true, named: true, says: 14}},
+		{"an agent no more", []Finding{agent(with("c", 12, "n1 x"), false), with("c", 14, "n1 x")}, word{asked: true, says: 14}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if at, named, ok := newest(mine, tt.peers); at != tt.at || named != tt.named || ok != tt.ok {
-				t.Errorf("%d %v %v", at, named, ok)
+			if got := newest(mine, tt.peers); got != tt.want {
+				t.Errorf("%+v", got)
 			}
 		})
 	}

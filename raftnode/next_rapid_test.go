@@ -95,7 +95,7 @@ func TestNextComesToRest(t *testing.T) {
 			name := rapid.SampledFrom(names).Draw(t, "member")
 			m, _ := h.state.Member(name)
 			_, listed := h.state.Spec().Servers[name]
-			switch rapid.IntRange(0, 7).Draw(t, "event") {
+			switch rapid.IntRange(0, 8).Draw(t, "event") {
 			case 0:
 				if listed {
 					h.register(name, "b")
@@ -118,6 +118,16 @@ func TestNextComesToRest(t *testing.T) {
 			case 7:
 				h.release(name)
 				h.unvote(name)
+			case 8:
+				if role := rapid.SampledFrom([]fsm.Role{fsm.RoleVoter, fsm.RoleAgent}).Draw(t, "role"); listed && len(h.state.Spec().Staying()) > 1 {
+					before := h.owners()
+					h.role(role, name)
+					h.unvote(name)
+					h.vote(name)
+					if h.owners() != before {
+						t.Fatalf("%s becomes %s: %s became %s", name, role, before, h.owners())
+					}
+				}
 			}
 		}
 		h.apply(fsm.Maintain{System: "ip"})
@@ -151,10 +161,11 @@ func stays(s *fsm.State, id fsm.MemberID) bool {
 	return in && !server.Removing
 }
 
-// unvote takes the vote of a server that is to go and has nothing any more, as takeIn
-// does.
+// unvote takes the vote of a server that is an agent, or is to go and has nothing any
+// more, as takeIn does.
 func (h *history) unvote(name fsm.MemberID) {
-	if stays(h.state, name) || !h.state.HasVote(name) || !h.state.Drained(name) {
+	agent := h.state.Spec().Servers[name].Role == fsm.RoleAgent
+	if !agent && stays(h.state, name) || !h.state.HasVote(name) || !agent && !h.state.Drained(name) {
 		return
 	}
 	var left []fsm.MemberID
@@ -164,6 +175,19 @@ func (h *history) unvote(name fsm.MemberID) {
 		}
 	}
 	h.voters(left...)
+}
+
+// vote gives a server its vote that is to have one.
+func (h *history) vote(name fsm.MemberID) {
+	server := h.state.Spec().Servers[name]
+	if !server.Votes() || server.Removing || h.state.HasVote(name) {
+		return
+	}
+	names := []fsm.MemberID{name}
+	for _, id := range h.state.Voters().IDs {
+		names = append(names, id.Member())
+	}
+	h.voters(names...)
 }
 
 // maintain begins or ends the maintenance; while it lasts a leader moves nothing.

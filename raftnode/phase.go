@@ -23,6 +23,9 @@ const (
 	StageNoLeader Stage = "no-leader" // a voter without a leader
 	StageRunning  Stage = "running"
 	StageRemoved  Stage = "removed" // the log has removed it
+	// StageAgent: it is a member without a vote, and Raft has let go of it: what it
+	// needs of the log it reads from a voter, and Raft is to be stopped here.
+	StageAgent Stage = "agent"
 )
 
 // Phase says in words where this node stands and what it knows of the others.
@@ -45,6 +48,7 @@ func (n *Node) Phase() Phase {
 		p.Stage, p.Words = StageStarting, "Raft is not running"
 	case n.empty():
 		n.newPhase(&p)
+	case n.agentPhase(&p, v):
 	case n.removedPhase(&p, v, r):
 	case v.state.Voters().Has(n.self):
 		n.votingPhase(&p, leader)
@@ -68,7 +72,7 @@ func (n *Node) Phase() Phase {
 func (n *Node) removedPhase(p *Phase, v view, r *raft.Raft) bool {
 	var k known
 	k.out, k.at = removedIn(v.state, n.self, r.GetConfiguration().Configuration().Servers)
-	k.says, k.named, k.asked = newest(n.hello(), p.Peers)
+	k.word = newest(n.hello(), p.Peers)
 	k.member, k.since = v.state.Spec().Version != 0, n.cfg.Seed.Version
 	out, at := k.verdict()
 	if !out {
@@ -87,9 +91,14 @@ type known struct {
 	at     fsm.Index // … as of this index; 0: perhaps not committed
 	member bool      // its log has a configuration
 	since  fsm.Index // the version of the one that it was started with
+	word
+}
 
+// word is what another server says of this one.
+type word struct {
 	asked bool      // somebody with no less of the log has answered …
 	named bool      // … whose configuration names it …
+	agent bool      // … as an agent that has no vote any more …
 	says  fsm.Index // … at this index
 }
 
@@ -123,19 +132,42 @@ func removedIn(s *fsm.State, self fsm.VoterID, servers []raft.Server) (bool, fsm
 // newest is what the one with the most of the log, of those that this server has asked
 // and that have no less of it than itself, says of this server: whether its
 // configuration names it, and at which index.
-func newest(mine Hello, peers []Finding) (at fsm.Index, named, ok bool) {
+func newest(mine Hello, peers []Finding) (w word) {
 	for _, f := range peers {
 		h := f.Hello
-		if h == nil || mine.Cluster == "" || h.Cluster != mine.Cluster || h.Applied < max(mine.Applied, at) {
+		if h == nil || mine.Cluster == "" || h.Cluster != mine.Cluster || h.Applied < max(mine.Applied, w.says) {
 			continue
 		}
-		at, ok = h.Applied, true
-		named = slices.ContainsFunc(h.VoterList, func(line string) bool {
+		w.says, w.asked = h.Applied, true
+		w.named = h.Yours.Agent || slices.ContainsFunc(h.VoterList, func(line string) bool {
 			name, _, _ := strings.Cut(line, " ")
 			return fsm.MemberID(name) == mine.Name
 		})
+		w.agent = h.Yours.Agent && !h.Yours.Vote
 	}
-	return at, named, ok
+	return w
+}
+
+// agentPhase fills the phase of a server that has become an agent: its own log says so,
+// or another server, should the leader have stopped sending before it had the entry.
+func (n *Node) agentPhase(p *Phase, v view) bool {
+	spec := v.state.Spec()
+	own := spec.Version != 0 && spec.Version >= n.cfg.Seed.Version &&
+		spec.Servers[n.cfg.Self].Role == fsm.RoleAgent && !v.state.HasVote(n.cfg.Self)
+	if !isAgent(own, n.cfg.Seed.Version, newest(n.hello(), p.Peers)) {
+		return false
+	}
+	p.Stage, p.Words = StageAgent, "this server is an agent: it has no vote and no log of its own"
+	return true
+}
+
+// isAgent weighs what a server's own log says of its being an agent against the word of
+// another one, which must know of the configuration that it was started with.
+func isAgent(own bool, since fsm.Index, w word) bool {
+	if w.asked && w.says >= since {
+		return w.agent
+	}
+	return own
 }
 
 func (n *Node) votingPhase(p *Phase, leader fsm.VoterID) {
@@ -150,8 +182,12 @@ func (n *Node) votingPhase(p *Phase, leader fsm.VoterID) {
 	default:
 		p.Stage, p.Words = StageRunning, fmt.Sprintf("%s leads", leader.Member())
 	}
-	if s := n.machine.view().state; s.Spec().Servers[n.cfg.Self].Removing {
+	s := n.machine.view().state
+	switch me := s.Spec().Servers[n.cfg.Self]; {
+	case me.Removing:
 		p.Words += "; this server is to leave the cluster: " + strings.Join(s.Waits(n.cfg.Self), "; ")
+	case me.Role == fsm.RoleAgent:
+		p.Words += "; this server is to be an agent: " + strings.Join(s.Waits(n.cfg.Self), "; ")
 	}
 }
 

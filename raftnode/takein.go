@@ -134,6 +134,9 @@ func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange, index uin
 		wake(n.nudges)
 		n.read()
 	}
+	if c.kind == letGo {
+		wake(n.wakeGreeter) // which forgets it
+	}
 	return err
 }
 

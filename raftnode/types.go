@@ -128,4 +128,12 @@ type Hello struct {
 	Applied   fsm.Index
 	Running   time.Duration
 	Hears     bool // every member that is up in its log
+	// Yours is what the sender's log has of the receiver.
+	Yours Standing
+}
+
+// Standing is what somebody's log says of another server.
+type Standing struct {
+	Agent bool // the configuration makes it an agent
+	Vote  bool // the committed list names it
 }

@@ -111,7 +111,7 @@ func helloOut(h raftnode.Hello) api.Hello {
 	return api.Hello{
 		Wire: h.Wire, Name: h.Name, Instance: h.Instance, Cluster: h.Cluster, Version: h.Version,
 		Empty: h.Empty, Voters: h.Voters, VoterList: h.VoterList, Applied: h.Applied,
-		RunningMS: h.Running.Milliseconds(), Hears: h.Hears,
+		RunningMS: h.Running.Milliseconds(), Hears: h.Hears, YouAgent: h.Yours.Agent, YouVote: h.Yours.Vote,
 	}
 }
 
@@ -120,5 +120,6 @@ func helloIn(h api.Hello) raftnode.Hello {
 		Wire: h.Wire, Name: h.Name, Instance: h.Instance, Cluster: h.Cluster, Version: h.Version,
 		Empty: h.Empty, Voters: h.Voters, VoterList: h.VoterList, Applied: h.Applied,
 		Running: time.Duration(h.RunningMS) * time.Millisecond, Hears: h.Hears,
+		Yours: raftnode.Standing{Agent: h.YouAgent, Vote: h.YouVote},
 	}
 }
