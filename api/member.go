@@ -10,9 +10,11 @@ import (
 // agreed on when its answer comes; what follows from it the leader does by itself,
 // and MemberInfo.Waits says what is still to come.
 const (
-	PathMembers      = "/v1/members"
-	PathMemberAdd    = "/v1/members/add"
-	PathMemberRemove = "/v1/members/remove"
+	PathMembers       = "/v1/members"
+	PathMemberAdd     = "/v1/members/add"
+	PathMemberRemove  = "/v1/members/remove"
+	PathMemberPromote = "/v1/members/promote"
+	PathMemberDemote  = "/v1/members/demote"
 )
 
 // MaxVoters is the most voters that a cluster may have: each commit waits for a
@@ -51,7 +53,7 @@ type VoterSummary struct {
 type MemberInfo struct {
 	Name     fsm.MemberID   `json:"name"`
 	Addr     string         `json:"addr"`
-	Role     string         `json:"role"` // "" of a member that only the log knows
+	Role     string         `json:"role"` // voter, arbiter or agent; "" of a member that only the log knows
 	Systems  []fsm.SystemID `json:"systems"`
 	Priority *int           `json:"priority,omitempty"`
 	State    string         `json:"state"` // as of Member
@@ -62,8 +64,8 @@ type MemberInfo struct {
 	Entries  int            `json:"entries"` // items of others that it may still hold
 	Epoch    fsm.Epoch      `json:"epoch"`
 	Instance string         `json:"instance,omitempty"`
-	// Waits is why its joining or its removal is not done yet, in words; empty: it
-	// is.
+	// Waits is why its joining, its removal or its change of role is not done yet, in
+	// words; empty: it is.
 	Waits []string `json:"waits,omitempty"`
 }
 
@@ -73,7 +75,7 @@ type MemberAdd struct {
 	Addr     string         `json:"addr"` // IP:PORT, for TCP and UDP
 	Systems  []fsm.SystemID `json:"systems,omitempty"`
 	Priority *int           `json:"priority,omitempty"`
-	Role     string         `json:"role,omitempty"` // voter, or arbiter, which serves no system
+	Role     string         `json:"role,omitempty"` // voter; arbiter, which serves no system; agent, which has no vote
 }
 
 // MemberRemove asks to take a member out of the cluster.
@@ -81,7 +83,17 @@ type MemberRemove struct {
 	Name fsm.MemberID `json:"name"`
 }
 
-// MemberChanged answers both: the member as it is by then.
+// MemberPromote asks to make a voter of an agent: an arbiter, if it serves nothing.
+type MemberPromote struct {
+	Name fsm.MemberID `json:"name"`
+}
+
+// MemberDemote asks to make an agent of a voter. It keeps what it has.
+type MemberDemote struct {
+	Name fsm.MemberID `json:"name"`
+}
+
+// MemberChanged answers all four: the member as it is by then.
 type MemberChanged struct {
 	Stamp
 	Member   MemberInfo `json:"member"`

@@ -93,6 +93,16 @@ var routes = []route{
 		body: MemberRemove{}, answer: MemberChanged{}, fails: with(changes, CodeNotFound),
 	},
 	{
+		method: http.MethodPost, path: PathMemberPromote, name: "memberPromote", summary: "Give an agent a vote",
+		text: "It is agreed on when the answer comes; the member gets its vote once it has the log and hears the others. It keeps what it has.",
+		body: MemberPromote{}, answer: MemberChanged{}, fails: with(changes, CodeNotFound),
+	},
+	{
+		method: http.MethodPost, path: PathMemberDemote, name: "memberDemote", summary: "Make an agent of a voter",
+		text: "It is agreed on when the answer comes; its vote is taken as soon as the last change of the voters is long enough ago. It keeps what it has.",
+		body: MemberDemote{}, answer: MemberChanged{}, fails: with(changes, CodeNotFound),
+	},
+	{
 		method: http.MethodPost, path: PathCleanup, name: "cleanup", summary: "Forget failures, so that the items are tried there again",
 		text: "Of one item, of a system, or with {} all. The answer has what was remembered before.",
 		body: Cleanup{}, answer: Cleaned{}, fails: with(changes, CodeNotFound),

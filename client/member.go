@@ -31,6 +31,20 @@ func (c *Client) RemoveMember(ctx context.Context, what api.MemberRemove) (api.M
 	return out, err
 }
 
+// PromoteMember has a voter made of an agent, as AddMember has a member added.
+func (c *Client) PromoteMember(ctx context.Context, what api.MemberPromote) (api.MemberChanged, error) {
+	var out api.MemberChanged
+	err := c.Do(ctx, http.MethodPost, api.PathMemberPromote, what, &out)
+	return out, err
+}
+
+// DemoteMember has an agent made of a voter, as AddMember has a member added.
+func (c *Client) DemoteMember(ctx context.Context, what api.MemberDemote) (api.MemberChanged, error) {
+	var out api.MemberChanged
+	err := c.Do(ctx, http.MethodPost, api.PathMemberDemote, what, &out)
+	return out, err
+}
+
 // Join asks a member whether this node was added. to names no member: whoever
 // answers at that address.
 func (p *Peers) Join(ctx context.Context, to Target, mine api.Join) (api.Joined, error) {

@@ -106,9 +106,7 @@ func missingVotes(st api.Status) []obstacle {
 func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Alarm {
 	out := slices.Clone(l.Alarms)
 	out = append(out, clusterAlarms(st, obstacles)...)
-	for _, m := range st.Members {
-		out = append(out, memberAlarms(st, m)...)
-	}
+	out = append(out, membersAlarms(st)...)
 	out = append(out, slotAlarms(s)...)
 	out = append(out, failureAlarms(st.Failures, s.Spec())...)
 	out = append(out, seenAlarms(s)...)

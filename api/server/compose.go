@@ -80,7 +80,7 @@ func clusterOf(l Local, s *fsm.State, spec *fsm.Spec) api.Cluster {
 func quorumOf(v fsm.Voters, spec *fsm.Spec) api.Quorum {
 	n, majority := len(v.IDs), v.Majority()
 	if n == 0 {
-		n = len(spec.Servers)
+		n = len(spec.Staying())
 		majority = n/2 + 1
 	}
 	q := api.Quorum{Votes: max(majority, min(spec.Quorum, n-1)), Others: max(n-1, 0)}

@@ -49,6 +49,8 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodGet, api.PathMembers, 0, l.memberList)
 	r.handle(http.MethodPost, api.PathMemberAdd, api.MaxWrite, l.memberAdd)
 	r.handle(http.MethodPost, api.PathMemberRemove, api.MaxWrite, l.memberRemove)
+	r.handle(http.MethodPost, api.PathMemberPromote, api.MaxWrite, l.memberPromote)
+	r.handle(http.MethodPost, api.PathMemberDemote, api.MaxWrite, l.memberDemote)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}

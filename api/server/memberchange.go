@@ -107,9 +107,10 @@ func withMember(s *fsm.State, in api.MemberAdd) (*fsm.Spec, []string, error) {
 	if err := addressFree(s, server); err != nil {
 		return nil, nil, err
 	}
-	if n := len(s.Spec().Staying()); n >= api.MaxVoters {
-		return nil, nil, refusedf("remove a voter first: each commit waits for a majority of them, so more make the cluster slower and no safer",
-			"the cluster has %d voters already, and that is the most", n)
+	if server.Votes() {
+		if err := roomForVoter(s); err != nil {
+			return nil, nil, err
+		}
 	}
 	next := s.Spec().WithServer(server)
 	return &next, addWarnings(s, server), nil
@@ -160,7 +161,7 @@ func serverFor(s *fsm.State, in api.MemberAdd) (fsm.Server, error) {
 		server.Priority, server.HasPriority = *in.Priority, true
 	}
 	switch in.Role {
-	case "", fsm.RoleVoter.String():
+	case "", fsm.RoleVoter.String(), fsm.RoleAgent.String():
 		if server.Systems, err = systemsFor(s, in.Systems); err != nil {
 			return server, err
 		}
@@ -168,12 +169,13 @@ func serverFor(s *fsm.State, in api.MemberAdd) (fsm.Server, error) {
 		if len(in.Systems) > 0 {
 			return server, refusal("an arbiter serves no system", "an arbiter votes and holds nothing: leave out its systems, or make it a voter")
 		}
-	case "agent":
-		return server, refusal("agents are not there yet", "voter or arbiter")
 	default:
-		return server, refusedf("voter or arbiter", "the role %q is unknown", in.Role)
+		return server, refusedf("voter, arbiter or agent", "the role %q is unknown", in.Role)
 	}
-	if len(server.Systems) == 0 { // as in a file: both words vote
+	switch {
+	case in.Role == fsm.RoleAgent.String():
+		server.Role = fsm.RoleAgent
+	case len(server.Systems) == 0: // as in a file: both words vote
 		server.Role = fsm.RoleArbiter
 	}
 	return server, nil
@@ -249,8 +251,8 @@ func addWarnings(s *fsm.State, server fsm.Server) []string {
 	if local(server.Addr) && slices.ContainsFunc(slices.Collect(maps.Values(s.Spec().Servers)), func(o fsm.Server) bool { return !local(o.Addr) }) {
 		out = append(out, server.Addr+" is a loopback address: servers of other machines cannot reach it")
 	}
-	if n := len(s.Spec().Staying()) + 1; n%2 == 0 {
-		out = append(out, fmt.Sprintf("%d voters bear the loss of no more than %d do: an odd number is better", n, n-1))
+	if server.Votes() {
+		out = append(out, evenWarning(len(s.Spec().Staying())+1)...)
 	}
 	return out
 }
@@ -273,13 +275,12 @@ func withoutMember(s *fsm.State, name fsm.MemberID) (*fsm.Spec, []string, error)
 	}
 	next := s.Spec().WithRemoving(name, true)
 	left := len(next.Staying())
-	// More votes than there are others can never come together.
-	next.Quorum = min(next.Quorum, max(left/2+1, left-1, 1))
+	next.Quorum = mostQuorum(next.Quorum, left)
 	return &next, removeWarnings(s, name, left), nil
 }
 
-// staysAble refuses a removal after which fewer than a majority of the voters
-// would run: nothing could be agreed on any more, the removal included. Who has no
+// staysAble refuses to take a vote after which fewer than a majority of the voters
+// would run: nothing could be agreed on any more, the taking included. Who has no
 // vote yet does not count.
 func staysAble(s *fsm.State, name fsm.MemberID) error {
 	if !s.HasVote(name) {
@@ -289,7 +290,7 @@ func staysAble(s *fsm.State, name fsm.MemberID) error {
 	var absent []string
 	for _, id := range s.Voters().IDs {
 		m := id.Member()
-		if m == name || s.Spec().Servers[m].Removing {
+		if server := s.Spec().Servers[m]; m == name || server.Removing || !server.Votes() {
 			continue
 		}
 		left++
@@ -304,7 +305,7 @@ func staysAble(s *fsm.State, name fsm.MemberID) error {
 			"%s is the last voter", name)
 	}
 	if majority := left/2 + 1; running < majority {
-		return refusedf("bring those up, or remove them first",
+		return refusedf("bring those up, or remove or demote them first",
 			"without %s only %d of %s would be there, and %d are needed (%s)", name, running, counted(left, "voter"), majority, strings.Join(absent, ", "))
 	}
 	return nil
@@ -313,13 +314,8 @@ func staysAble(s *fsm.State, name fsm.MemberID) error {
 // removeWarnings is what is worth a word about a removal.
 func removeWarnings(s *fsm.State, name fsm.MemberID, left int) []string {
 	var out []string
-	switch n := left; {
-	case n == 1:
-		out = append(out, "one voter stays: nothing can fail over")
-	case n == 2:
-		out = append(out, "two voters stay: neither can ever call the other down, so nothing can fail over; an arbiter would help: a member without systems on any other machine")
-	case n%2 == 0:
-		out = append(out, fmt.Sprintf("%d voters bear the loss of no more than %d do: an odd number is better", n, n-1))
+	if s.Spec().Servers[name].Votes() {
+		out = fewWarnings(left)
 	}
 	for _, id := range s.Spec().Servers[name].Systems {
 		switch others := othersListing(s, id, name); {

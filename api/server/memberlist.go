@@ -40,7 +40,20 @@ func voterSummary(s *fsm.State) api.VoterSummary {
 		lost = "none of them may be lost"
 	}
 	v.Words = fmt.Sprintf("%s, a majority is %d: %s; %s", counted(v.Have, "voter"), v.Majority, lost, quorumOf(list, s.Spec()).Words)
+	if n := agentsOf(s.Spec()); n > 0 {
+		v.Words += fmt.Sprintf("; %s without a vote", counted(n, "agent"))
+	}
 	return v
+}
+
+func agentsOf(spec *fsm.Spec) int {
+	n := 0
+	for _, server := range spec.Servers {
+		if server.Role == fsm.RoleAgent {
+			n++
+		}
+	}
+	return n
 }
 
 func counted(n int, what string) string {
@@ -69,7 +82,7 @@ func memberInfo(s *fsm.State, name fsm.MemberID, stamp api.Stamp, held map[fsm.M
 	case s.Spec().Version == 0:
 	case !listed:
 		m.Waits = []string{"it is in the configuration no more, and is forgotten once nothing names it"}
-	case server.Removing:
+	case server.Removing, server.Role == fsm.RoleAgent && m.State != api.MemberNever:
 		m.Waits = s.Waits(name)
 	default:
 		m.Waits = coming(s, m)
