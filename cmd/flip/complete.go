@@ -56,6 +56,8 @@ func (a *App) completeValue(ctx context.Context, c *cli.Context, flag, current s
 		names = []string{timingSample, timingLAN}
 	case "role":
 		names = []string{fsm.RoleVoter.String(), fsm.RoleArbiter.String()}
+	case "context":
+		names = a.contextNames()
 	case "system", "systems":
 		// One of several, parted by commas.
 		before := current[:strings.LastIndex(current, ",")+1]
@@ -64,6 +66,15 @@ func (a *App) completeValue(ctx context.Context, c *cli.Context, flag, current s
 		}
 	}
 	a.offer(names)
+}
+
+// contextNames are the contexts; a file that cannot be read offers none.
+func (a *App) contextNames() []string {
+	f, err := a.contexts()
+	if err != nil {
+		return nil
+	}
+	return f.names()
 }
 
 // namesAfter are the systems, or after a system its items.

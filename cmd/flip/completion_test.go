@@ -118,6 +118,36 @@ func TestSuggestions(t *testing.T) {
 	}
 }
 
+// The names of contexts, wherever a flag or a command takes one.
+func TestSuggestionsOfContexts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "contexts.json")
+	text := `{"contexts": {"prod": {"addresses": ["10.0.0.1:1"], "key_file": "k"}, "test": {"addresses": ["10.0.0.2:1"], "key_file": "k"}}}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"--context _":       "prod test",
+		"status --context ": "prod test",
+		"status --context=": "--context=prod --context=test",
+		"context use _":     "prod test",
+		"context remove _":  "prod test",
+		"context add _":     "",
+	} {
+		for name, at := range map[string]string{"there": path, "broken": filepath.Dir(path)} {
+			words := strings.Fields(strings.TrimSuffix(line, "_"))
+			if last := line[len(line)-1]; last == '_' || last == ' ' {
+				words = append(words, "")
+			}
+			app := &App{Env: func(v string) string { return map[string]string{"FLIP_CONTEXTS": at}[v] }}
+			names := strings.Fields(want)
+			if name == "broken" {
+				names = nil
+			}
+			expect(t, name+": "+line, suggested(t, app, words...), names)
+		}
+	}
+}
+
 func expect(t *testing.T, line string, got, want []string) {
 	t.Helper()
 	var all []string

@@ -183,8 +183,6 @@ func (a *App) completeContext(c *cli.Context) {
 	case c.NArg() == 0:
 		a.offer([]string{"list", "use", "add", "remove"})
 	case c.NArg() == 1 && (c.Args().First() == "use" || c.Args().First() == "remove"):
-		if f, err := a.contexts(); err == nil {
-			a.offer(f.names())
-		}
+		a.offer(a.contextNames())
 	}
 }
