@@ -55,7 +55,7 @@ func (a *App) completeValue(ctx context.Context, c *cli.Context, flag, current s
 	case "timing":
 		names = []string{timingSample, timingLAN}
 	case "role":
-		names = []string{fsm.RoleVoter.String(), fsm.RoleArbiter.String()}
+		names = []string{fsm.RoleVoter.String(), fsm.RoleArbiter.String(), fsm.RoleAgent.String()}
 	case "context":
 		names = a.contextNames()
 	case "system", "systems":

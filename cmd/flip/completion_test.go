@@ -178,7 +178,7 @@ func TestSuggestionsOfSubcommands(t *testing.T) {
 		"member _":                 "add remove",
 		"member -":                 "+--help",
 		"member add -":             "+--systems +--role +--help",
-		"member add --role _":      "voter arbiter",
+		"member add --role _":      "voter arbiter agent",
 		"member add --systems _":   "ip shard",
 		"member add --systems ip,": "ip,ip ip,shard",
 		"member remove _":          "n7",

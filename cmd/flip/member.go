@@ -20,21 +20,30 @@ import (
 // otherwise.
 const memberWait = time.Minute
 
-var memberVerbs = []string{"list", "show", "add", "remove"}
+var memberVerbs = []string{"list", "show", "add", "remove", "promote", "demote"}
+
+const memberUsage = "flip member list | show ID | add ID HOST:PORT | remove ID | promote ID | demote ID"
 
 func memberCommand(a *App) *cli.Command {
 	return &cli.Command{
 		Name:      "member",
-		Usage:     "who is a member; add and remove members while everything runs",
-		ArgsUsage: "list | show ID | add ID HOST:PORT | remove ID",
+		Usage:     "who is a member; add, remove, promote and demote members while everything runs",
+		ArgsUsage: strings.TrimPrefix(memberUsage, "flip member "),
 		Description: `A node is added on any member, and started with ` + "`flip run --join`" + `, in any order.
 HOST:PORT is the address at which the others reach it. It serves all systems, unless
---systems names some; an arbiter votes and serves none.
+--systems names some.
+
+A voter has a vote and the log: 3, 5 or 7 of them bear the loss of 1, 2 or 3. An arbiter
+votes and serves no system. An agent has neither vote nor log and serves its systems like
+a voter: there may be any number.
 
 A member that is removed gets nothing any more; what it has goes to others first, then
 its vote, then its flip ends by itself. A dead one is removed the same way.
 
-add and remove follow what the cluster does, for --wait at most. It goes on by itself:
+promote makes a voter of an agent, demote an agent of a voter, the leader too; it keeps
+all that it has, and its flip runs on.
+
+All four follow what the cluster does, for --wait at most. It goes on by itself:
 Ctrl-C ends the watching alone, and ` + "`flip member show ID`" + ` says how far it has come.
 They exit 1 when it is not done by then.
 
@@ -44,22 +53,25 @@ Examples:
   flip member add n4 10.0.0.4:2200
   flip member add n5 10.0.0.5:2200 --systems ip,db --priority 5
   flip member add n6 10.0.0.6:2200 --role arbiter
+  flip member add n7 10.0.0.7:2200 --role agent
+  flip member promote n7
+  flip member demote n4
   flip member remove n4
   flip member remove n4 --wait 0    ask for it, and do not wait`,
 		Flags: append(socketFlags(), jsonFlag(), consistentFlag(),
 			&cli.StringFlag{Name: "systems", Usage: "add: the `SYSTEMS` it serves, with commas between them (default: all)"},
 			&cli.IntFlag{Name: "priority", Usage: "add: `N`, lower is preferred"},
-			&cli.StringFlag{Name: "role", Usage: "add: `ROLE`, voter or arbiter (default: voter)"},
-			&cli.DurationFlag{Name: "wait", Value: memberWait, Usage: "add, remove: follow it for `TIME` at most; 0: not at all"}),
+			&cli.StringFlag{Name: "role", Usage: "add: `ROLE`, voter, arbiter or agent (default: voter)"},
+			&cli.DurationFlag{Name: "wait", Value: memberWait, Usage: "add, remove, promote, demote: follow it for `TIME` at most; 0: not at all"}),
 		BashComplete: a.completeMember,
 		Action:       a.member,
 	}
 }
 
 func (a *App) member(c *cli.Context) error {
-	const usage = "flip member list | show ID | add ID HOST:PORT | remove ID"
+	const usage = memberUsage
 	verb, id := c.Args().First(), fsm.MemberID(c.Args().Get(1))
-	args := map[string]int{"list": 1, "show": 2, "add": 3, "remove": 2}
+	args := map[string]int{"list": 1, "show": 2, "add": 3, "remove": 2, "promote": 2, "demote": 2}
 	most, known := args[verb]
 	switch {
 	case verb == "":
@@ -91,6 +103,10 @@ func (a *App) member(c *cli.Context) error {
 		return a.memberShow(c, cl, id)
 	case "add":
 		return a.memberAdd(c, cl, id)
+	case "promote":
+		return a.memberPromote(c, cl, id)
+	case "demote":
+		return a.memberDemote(c, cl, id)
 	default:
 		return a.memberRemove(c, cl, id)
 	}
@@ -103,8 +119,8 @@ func onlyForAdd(c *cli.Context, verb string) error {
 			return &usageError{what: "flip member " + verb + " does not take --" + f, hint: "it is for flip member add"}
 		}
 	}
-	if c.IsSet("wait") && verb != "add" && verb != "remove" {
-		return &usageError{what: "flip member " + verb + " does not take --wait", hint: "it is for add and remove"}
+	if c.IsSet("wait") && (verb == "list" || verb == "show") {
+		return &usageError{what: "flip member " + verb + " does not take --wait", hint: "it is for add, remove, promote and demote"}
 	}
 	if c.Duration("wait") < 0 {
 		return &usageError{what: "--wait cannot be negative", hint: "--wait 2m; --wait 0 does not wait"}
@@ -243,13 +259,21 @@ func (a *App) completeMember(c *cli.Context) {
 	switch {
 	case c.NArg() == 0:
 		a.offer(memberVerbs)
-	case c.NArg() == 1 && slices.Contains([]string{"show", "remove"}, c.Args().First()):
-		a.offer(a.memberNames(c))
+	case c.NArg() == 1:
+		switch c.Args().First() {
+		case "show", "remove":
+			a.offer(a.memberNames(c))
+		case "promote":
+			a.offer(a.memberNames(c, fsm.RoleAgent))
+		case "demote":
+			a.offer(a.memberNames(c, fsm.RoleVoter))
+		}
 	}
 }
 
-// memberNames are the members; a daemon that does not answer offers nothing.
-func (a *App) memberNames(c *cli.Context) []string {
+// memberNames are the members, or those of some roles; a daemon that does not answer
+// offers nothing.
+func (a *App) memberNames(c *cli.Context, roles ...fsm.Role) []string {
 	cl, err := a.ask(c)
 	if err != nil {
 		return nil
@@ -260,7 +284,9 @@ func (a *App) memberNames(c *cli.Context) []string {
 	list, _ := cl.Members(ctx, false)
 	var names []string
 	for _, m := range list.Members {
-		names = append(names, string(m.Name))
+		if len(roles) == 0 || slices.ContainsFunc(roles, func(r fsm.Role) bool { return r.String() == m.Role }) {
+			names = append(names, string(m.Name))
+		}
 	}
 	return names
 }

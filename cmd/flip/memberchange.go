@@ -64,6 +64,36 @@ func (a *App) memberRemove(c *cli.Context, cl *client.Client, id fsm.MemberID) e
 	})
 }
 
+func (a *App) memberPromote(c *cli.Context, cl *client.Client, id fsm.MemberID) error {
+	stop, release := interrupted(c.Context)
+	defer release()
+	ctx, cancel := context.WithTimeout(stop, changeTimeout)
+	defer cancel()
+	done, err := cl.PromoteMember(ctx, api.MemberPromote{Name: id})
+	if err != nil {
+		return err
+	}
+	return a.follow(stop, c, cl, change{
+		MemberChanged: done, step: addStep, over: fmt.Sprintf("%s has its vote.", id),
+		agreed: fmt.Sprintf("Agreed on at index %d: %s is to have a vote, as %s.", done.Index, id, done.Member.Role),
+	})
+}
+
+func (a *App) memberDemote(c *cli.Context, cl *client.Client, id fsm.MemberID) error {
+	stop, release := interrupted(c.Context)
+	defer release()
+	ctx, cancel := context.WithTimeout(stop, changeTimeout)
+	defer cancel()
+	done, err := cl.DemoteMember(ctx, api.MemberDemote{Name: id})
+	if err != nil {
+		return err
+	}
+	return a.follow(stop, c, cl, change{
+		MemberChanged: done, step: demoteStep, over: fmt.Sprintf("%s is an agent: it has no vote any more.", id),
+		agreed: fmt.Sprintf("Agreed on at index %d: %s is to be an agent, and keeps what it has.", done.Index, id),
+	})
+}
+
 // interrupted ends what it returns when somebody has seen enough.
 func interrupted(parent context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
@@ -159,7 +189,7 @@ func unseen(err error) string {
 	return err.Error()
 }
 
-// addStep is how far a new member has come.
+// addStep is how far a new member, or a new voter, has come.
 func addStep(m api.MemberInfo, found bool) (string, bool) {
 	if !found {
 		return "it is not among the members: somebody has removed it", false
@@ -167,7 +197,23 @@ func addStep(m api.MemberInfo, found bool) (string, bool) {
 	if m.Removing {
 		return "it is being removed again", false
 	}
-	return strings.Join(m.Waits, "; "), len(m.Waits) == 0 && m.Vote
+	return strings.Join(m.Waits, "; "), len(m.Waits) == 0 && (m.Vote || isAgent(m))
+}
+
+func isAgent(m api.MemberInfo) bool { return m.Role == fsm.RoleAgent.String() }
+
+// demoteStep is how far a voter has come that is to be an agent.
+func demoteStep(m api.MemberInfo, found bool) (string, bool) {
+	switch {
+	case !found:
+		return "it is not among the members: somebody has removed it", false
+	case m.Removing:
+		return "it is being removed", false
+	case !isAgent(m):
+		return "it is to have a vote again", false
+	default:
+		return strings.Join(m.Waits, "; "), !m.Vote
+	}
 }
 
 // removeStep is how far a removal has come.

@@ -176,17 +176,14 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 		header = append(header, "GATE")
 	}
 	t := newTable(header...)
-	for _, m := range st.Members {
-		role := m.Role
-		if !m.Voter {
-			role += " (no vote yet)"
-		}
+	shown, quiet := membersShown(st)
+	for _, m := range shown {
 		colour := plain
 		if m.State != api.MemberUp {
 			colour = yellow
 		}
 		cells := []string{
-			string(m.Name), m.Address, role, m.State, number(uint64(m.Epoch)), heard(st, m), findingWord(m.TCP), findingWord(m.UDP),
+			string(m.Name), m.Address, roleWords(m), m.State, number(uint64(m.Epoch)), heard(st, m), wayWord(m, m.TCP), wayWord(m, m.UDP),
 		}
 		if measured {
 			cells = append(cells, measuredWay(m)...)
@@ -197,6 +194,9 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 		t.add(colour, cells...)
 	}
 	t.write(w, p)
+	if quiet > 0 {
+		_, _ = fmt.Fprintf(w, "and %d more agents that are up: `flip member list` names all\n", quiet)
+	}
 }
 
 // measuredWay is the round trip to a member, and how many heartbeats get lost on
@@ -218,6 +218,8 @@ func heard(st api.Status, m api.Member) string {
 	switch {
 	case m.Name == st.Node.ID:
 		return "here"
+	case m.HeardMS == nil && isAgentRole(m):
+		return "-" // agents talk to voters alone
 	case m.HeardMS == nil:
 		return "never"
 	default:

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
+)
+
+// manyAgents is from how many on those that are well are only counted.
+const manyAgents = 10
+
+func isAgentRole(m api.Member) bool { return m.Role == fsm.RoleAgent.String() }
+
+// membersShown are the members that the table has a row for, and how many agents it
+// leaves out.
+func membersShown(st api.Status) (shown []api.Member, quiet int) {
+	agents := 0
+	for _, m := range st.Members {
+		if isAgentRole(m) {
+			agents++
+		}
+	}
+	for _, m := range st.Members {
+		if agents > manyAgents && isAgentRole(m) && !m.Voter && m.State == api.MemberUp && m.Name != st.Node.ID {
+			quiet++
+			continue
+		}
+		shown = append(shown, m)
+	}
+	return shown, quiet
+}
+
+// roleWords is the role, and the vote where it is not what the role says.
+func roleWords(m api.Member) string {
+	switch {
+	case isAgentRole(m) && m.Voter:
+		return m.Role + " (votes still)"
+	case !isAgentRole(m) && !m.Voter:
+		return m.Role + " (no vote yet)"
+	default:
+		return m.Role
+	}
+}
+
+// wayWord is what was found on the way to a member: nobody looks for the way to an
+// agent over TCP.
+func wayWord(m api.Member, f api.Finding) string {
+	if isAgentRole(m) && f.Code == "" {
+		return "-"
+	}
+	return findingWord(f)
+}
