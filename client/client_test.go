@@ -285,7 +285,7 @@ func member(t *testing.T) (addr string, n *node, conns *atomic.Int64, keys *secu
 	serve(t, server.NewMembers(server.MembersConfig{
 		Log: zerolog.Nop(), Node: n, Peer: n,
 		Identify: func(c net.Conn) (fsm.MemberID, error) {
-			id, err := secure.PeerOf(c.(*tls.Conn))
+			id, err := secure.PeerOf(c)
 			return id.Name, err
 		},
 	}), counted{port.HTTP(), conns})

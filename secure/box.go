@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,29 +60,43 @@ type Sender struct {
 // Box seals the datagrams of one process and opens those of the others. It is
 // safe for concurrent use. A process has exactly one: a second one with the
 // same Sender would number its datagrams from 1 again.
+//
+// Its keys may change: sequence numbers and the memory of what was opened go on, so
+// that a datagram is not taken twice because it came under two keys.
 type Box struct {
-	aead   cipher.AEAD
-	self   Sender
-	head   []byte // born, room for the sequence, process, names
-	seq    atomic.Uint64
-	mu     sync.Mutex
-	memory memory
+	ciphers *atomic.Pointer[ciphers]
+	self    Sender
+	head    []byte // born, room for the sequence, process, names
+	seq     atomic.Uint64
+	mu      sync.Mutex
+	memory  memory
 }
 
 // Box makes the Box of the process self. Names longer than 255 bytes are cut;
 // the configuration allows none.
 func (k *Keys) Box(self Sender) *Box {
-	aead, err := chacha20poly1305.NewX(k.datagram[:])
-	if err != nil {
-		panic(fmt.Sprintf("a key of %d bytes: %v", len(k.datagram), err)) // the size is the array's
-	}
+	b := newBox(self)
+	set := &ciphers{}
+	set.add(k)
+	b.ciphers.Store(set)
+	return b
+}
+
+// Box is that of a process whose keys are those of the ring, whenever they change.
+func (r *Ring) Box(self Sender) *Box {
+	b := newBox(self)
+	b.ciphers = &r.ciphers
+	return b
+}
+
+func newBox(self Sender) *Box {
 	head := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMilli()))
 	head = binary.BigEndian.AppendUint64(head, 0)
 	head = append(head, self.Process[:]...)
 	head = appendName(head, string(self.Name))
 	head = appendName(head, self.Instance)
 	return &Box{
-		aead: aead, self: self, head: head,
+		ciphers: &atomic.Pointer[ciphers]{}, self: self, head: head,
 		memory: memory{names: make(map[fsm.MemberID]*runs)},
 	}
 }
@@ -94,7 +107,20 @@ func appendName(to []byte, name string) []byte {
 }
 
 // Seal makes the datagram that carries body.
-func (b *Box) Seal(body []byte) []byte {
+func (b *Box) Seal(body []byte) []byte { return b.seal(b.ciphers.Load().list[0], body) }
+
+// SealAll makes one for each key that counts: for who cannot know any more by which
+// the others go. Whoever opens two of them takes each in.
+func (b *Box) SealAll(body []byte) [][]byte {
+	set := b.ciphers.Load()
+	out := make([][]byte, 0, set.good)
+	for _, c := range set.list[:set.good] {
+		out = append(out, b.seal(c, body))
+	}
+	return out
+}
+
+func (b *Box) seal(with cipher.AEAD, body []byte) []byte {
 	size := prefixSize + len(b.head) + len(body) + chacha20poly1305.Overhead
 	out := make([]byte, prefixSize, size)
 	copy(out, letters)
@@ -103,13 +129,13 @@ func (b *Box) Seal(body []byte) []byte {
 	out = append(out, b.head...)
 	binary.BigEndian.PutUint64(out[prefixSize+8:], b.seq.Add(1))
 	out = append(out, body...)
-	sealed := b.aead.Seal(out[prefixSize:prefixSize], out[clearSize:prefixSize], out[prefixSize:], out[:clearSize])
+	sealed := with.Seal(out[prefixSize:prefixSize], out[clearSize:prefixSize], out[prefixSize:], out[:clearSize])
 	return out[:prefixSize+len(sealed)]
 }
 
 // Open says who sent the datagram and returns its body. It decrypts in place:
 // the datagram's bytes are overwritten, and the body is part of them. The error
-// is one of ErrShort, ErrForeign, ErrVersion and ErrReplay.
+// is one of ErrShort, ErrForeign, ErrVersion, ErrRotatedAway and ErrReplay.
 func (b *Box) Open(datagram []byte) (Sender, []byte, error) {
 	if len(datagram) < prefixSize+chacha20poly1305.Overhead+fixedSize+2 {
 		return Sender{}, nil, ErrShort
@@ -120,10 +146,9 @@ func (b *Box) Open(datagram []byte) (Sender, []byte, error) {
 	if datagram[len(letters)] != WireVersion {
 		return Sender{}, nil, ErrVersion
 	}
-	sealed := datagram[prefixSize:]
-	plain, err := b.aead.Open(sealed[:0], datagram[clearSize:prefixSize], sealed, datagram[:clearSize])
+	plain, err := b.ciphers.Load().open(datagram)
 	if err != nil {
-		return Sender{}, nil, ErrForeign
+		return Sender{}, nil, err
 	}
 	h, body, ok := parseHeader(plain)
 	if !ok {

@@ -67,7 +67,7 @@ func TestBoxTampered(t *testing.T) {
 func TestBoxVersionIsSealedIn(t *testing.T) {
 	box := keysA().Box(sender("n1", 1))
 	out := box.Seal([]byte("x"))
-	plain, err := box.aead.Open(nil, out[clearSize:prefixSize], out[prefixSize:], []byte(letters+"\x02"))
+	plain, err := box.ciphers.Load().list[0].Open(nil, out[clearSize:prefixSize], out[prefixSize:], []byte(letters+"\x02"))
 	if err == nil {
 		t.Errorf("opened as version 2: %q", plain)
 	}
@@ -234,7 +234,7 @@ func TestBoxIsSafeForConcurrentUse(t *testing.T) {
 func sealPlain(b *Box, plain []byte) []byte {
 	out := append([]byte(letters), WireVersion)
 	out = append(out, bytes.Repeat([]byte{1}, chacha20poly1305.NonceSizeX)...)
-	return b.aead.Seal(out, out[clearSize:], plain, out[:clearSize])
+	return b.ciphers.Load().list[0].Seal(out, out[clearSize:], plain, out[:clearSize])
 }
 
 func FuzzOpen(f *testing.F) {

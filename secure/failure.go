@@ -12,6 +12,7 @@ type Failure string
 // The reasons.
 const (
 	FailOtherKey    Failure = "other-key"    // a node of flip with another key
+	FailOldKey      Failure = "rotated-key"  // … with a key that was rotated away
 	FailNotTLS      Failure = "not-tls"      // speaks something else
 	FailHungUp      Failure = "hung-up"      // went away in the midst of it: a port scan
 	FailSlow        Failure = "slow"         // did not end its handshake in time
@@ -64,8 +65,11 @@ func (l *Listener) count(reason Failure, from net.Addr, err error) {
 	if from != nil {
 		event = event.Stringer("from", from)
 	}
-	if reason == FailOtherKey {
+	switch reason {
+	case FailOtherKey:
 		event = event.Str("hint", "give both nodes the same `key`")
+	case FailOldKey:
+		event = event.Str("hint", "give that one the present key: `flip key show --secret` on a member prints it")
 	}
 	event.Msg("connection refused")
 }

@@ -1,7 +1,6 @@
 package secure
 
 import (
-	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,7 @@ type guests struct {
 // guest is one connection of an operator; it remembers when it last carried
 // anything.
 type guest struct {
-	*tls.Conn
+	*Conn
 	raw  net.Conn
 	of   *guests
 	last atomic.Pointer[time.Time]
@@ -38,7 +37,7 @@ type guest struct {
 
 // admit takes a connection in, in place of the one that has been quiet for
 // longest if there is no room; nil: none has been quiet for long enough.
-func (g *guests) admit(conn *tls.Conn, raw net.Conn) *guest {
+func (g *guests) admit(conn *Conn, raw net.Conn) *guest {
 	in := &guest{Conn: conn, raw: raw, of: g}
 	in.touch()
 	g.mu.Lock()

@@ -47,6 +47,13 @@ func serve(t *testing.T, config *tls.Config) *Listener {
 		t.Fatal(err)
 	}
 	l := Listen(inner, config, zerolog.Nop())
+	run(t, l)
+	return l
+}
+
+// run has a Listener serve until the test ends.
+func run(t *testing.T, l *Listener) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
@@ -61,7 +68,6 @@ func serve(t *testing.T, config *tls.Config) *Listener {
 			t.Error("Run does not end")
 		}
 	})
-	return l
 }
 
 // dial connects and does the handshake.
@@ -88,7 +94,7 @@ func echo(t *testing.T, l net.Listener, peers chan<- Identity) {
 				close(peers)
 				return
 			}
-			peer, err := PeerOf(conn.(*tls.Conn))
+			peer, err := PeerOf(conn)
 			if err != nil {
 				t.Errorf("PeerOf: %v", err)
 			}

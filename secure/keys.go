@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/crypto/argon2"
@@ -39,6 +40,7 @@ const (
 	purposeCA       = "flip v1 certificate authority"
 	purposeDatagram = "flip v1 datagrams"
 	purposeMark     = "flip v1 mark"
+	purposeSealing  = "flip v1 sealing of another key"
 )
 
 // keyBytes is the strength of a key made by NewKey: 256 bits.
@@ -51,6 +53,9 @@ var ErrNoKey = errors.New("the key is empty")
 // node; only the certificates of the nodes are made afresh by each process.
 // All methods are safe for concurrent use.
 type Keys struct {
+	key  string // the shared key as it was given
+	root []byte // what Argon2id made of it
+
 	// mark names the key without telling it: a node that shows another mark has
 	// another key. It travels in clear, as certificates and datagrams do, and
 	// helps a guesser no more than they.
@@ -59,44 +64,73 @@ type Keys struct {
 	ca       *x509.Certificate
 	pool     *x509.CertPool
 	datagram [chacha20poly1305.KeySize]byte
+	sealing  [chacha20poly1305.KeySize]byte
 
 	mu     sync.Mutex
 	leaves map[string]*tls.Certificate // by the URI that they carry
 }
 
 // Derive turns the shared key, taken byte by byte as it is, into Keys. It takes
-// about a tenth of a second and 64 MiB for a moment: call it once per process.
+// about a tenth of a second and 64 MiB for a moment: call it once per process, and
+// never where a heartbeat could have to wait for it.
 func Derive(key []byte) (*Keys, error) {
 	if len(key) == 0 {
 		return nil, ErrNoKey
 	}
-	root := argon2.IDKey(key, []byte(argonSalt), argonPasses, argonKiB, argonLanes, argonTag)
+	return fromRoot(string(key), argon2.IDKey(key, []byte(argonSalt), argonPasses, argonKiB, argonLanes, argonTag))
+}
+
+// Revive is Derive for who has the key's root already, as Root gave it: it takes no
+// time and no memory worth a word. It does not check that the root is the key's.
+func Revive(key string, root []byte) (*Keys, error) {
+	if key == "" {
+		return nil, ErrNoKey
+	}
+	if len(root) != argonTag {
+		return nil, fmt.Errorf("the root of a key has %d bytes, want %d", len(root), argonTag)
+	}
+	return fromRoot(key, root)
+}
+
+// fromRoot derives all that there is of a key.
+func fromRoot(key string, root []byte) (*Keys, error) {
+	k := &Keys{key: key, root: root, leaves: make(map[string]*tls.Certificate)}
 	seed, err := expand(root, purposeCA, ed25519.SeedSize)
 	if err != nil {
 		return nil, err
 	}
-	datagram, err := expand(root, purposeDatagram, chacha20poly1305.KeySize)
+	k.caKey = ed25519.NewKeyFromSeed(seed)
+	for purpose, into := range map[string][]byte{purposeDatagram: k.datagram[:], purposeSealing: k.sealing[:]} {
+		secret, err := expand(root, purpose, len(into))
+		if err != nil {
+			return nil, err
+		}
+		copy(into, secret)
+	}
+	mark, err := expand(root, purposeMark, markSize)
 	if err != nil {
 		return nil, err
 	}
-	mark, err := expand(root, purposeMark, 8)
-	if err != nil {
-		return nil, err
-	}
-	k := &Keys{
-		mark:   hex.EncodeToString(mark),
-		caKey:  ed25519.NewKeyFromSeed(seed),
-		leaves: make(map[string]*tls.Certificate),
-	}
-	copy(k.datagram[:], datagram)
-	k.ca, err = newAuthority(k.caKey, k.mark)
-	if err != nil {
+	k.mark = hex.EncodeToString(mark)
+	if k.ca, err = newAuthority(k.caKey, k.mark); err != nil {
 		return nil, err
 	}
 	k.pool = x509.NewCertPool()
 	k.pool.AddCert(k.ca)
 	return k, nil
 }
+
+// markSize is that of a mark in bytes; it is written in hexadecimal.
+const markSize = 8
+
+// Mark names the key without telling it: its fingerprint.
+func (k *Keys) Mark() string { return k.mark }
+
+// Key is the shared key itself.
+func (k *Keys) Key() string { return k.key }
+
+// Root is what Argon2id made of the key; it is as secret as the key.
+func (k *Keys) Root() []byte { return slices.Clone(k.root) }
 
 // expand derives the secret of one purpose.
 func expand(root []byte, purpose string, n int) ([]byte, error) {

@@ -36,7 +36,8 @@ const (
 // hands each connection to Raft, to the members' HTTP or to the operators' API.
 type Listener struct {
 	inner  net.Listener
-	config *tls.Config
+	as     Credentials
+	config *tls.Config // of as
 	log    zerolog.Logger
 	raft   *queue
 	http   *queue
@@ -51,13 +52,18 @@ type Listener struct {
 	failed  map[Failure]*failure
 }
 
-// Listen prepares to take the connections that come in on inner, which it then
-// owns. config is Keys.Server, or the operator's own with the same protocols.
-// Nothing is accepted before Run.
+// Listen is ListenAs with one configuration for good: Keys.Server, or another with the
+// same protocols.
 func Listen(inner net.Listener, config *tls.Config, log zerolog.Logger) *Listener {
+	return ListenAs(inner, fixed{config}, log)
+}
+
+// ListenAs prepares to take the connections that come in on inner, which it then
+// owns. Nothing is accepted before Run.
+func ListenAs(inner net.Listener, as Credentials, log zerolog.Logger) *Listener {
 	closing := make(chan struct{})
 	return &Listener{
-		inner: inner, config: config, log: log, closing: closing,
+		inner: inner, as: as, config: as.Server(), log: log, closing: closing,
 		raft:   newQueue(inner.Addr(), closing),
 		http:   newQueue(inner.Addr(), closing),
 		api:    newQueue(inner.Addr(), closing),
@@ -65,11 +71,11 @@ func Listen(inner net.Listener, config *tls.Config, log zerolog.Logger) *Listene
 	}
 }
 
-// Raft yields the connections that speak ProtoRaft; each is a *tls.Conn.
+// Raft yields the connections that speak ProtoRaft; each is a *Conn.
 // Closing it leaves HTTP alone.
 func (l *Listener) Raft() net.Listener { return l.raft }
 
-// HTTP yields the connections that speak ProtoHTTP; each is a *tls.Conn.
+// HTTP yields the connections that speak ProtoHTTP; each is a *Conn.
 // Closing it leaves Raft alone.
 func (l *Listener) HTTP() net.Listener { return l.http }
 
@@ -152,6 +158,7 @@ func (l *Listener) rest() {
 type watched struct {
 	net.Conn
 	otherKey atomic.Bool // its hello names another key
+	oldKey   atomic.Bool // … one that was rotated away
 	evicted  atomic.Bool // dropped for a newer one
 }
 
@@ -189,11 +196,18 @@ func (l *Listener) dismiss(w *watched) {
 func (l *Listener) welcome(ctx context.Context, w *watched) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn := tls.Server(w, l.config)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn := &Conn{Conn: tls.Server(w, l.config), raw: w}
+	err := conn.HandshakeContext(ctx)
+	if err == nil {
+		err = l.as.Meet(ctx, conn, Identity{})
+	}
+	if err != nil {
 		reason := l.reason(w, err)
-		if reason == FailOtherKey {
+		switch reason {
+		case FailOtherKey:
 			err = fmt.Errorf("%w: %w", ErrOtherKey, err)
+		case FailOldKey:
+			err = fmt.Errorf("%w: %w", ErrPeerRotatedAway, err)
 		}
 		l.count(reason, w.RemoteAddr(), err)
 		_ = w.Close()
@@ -203,7 +217,7 @@ func (l *Listener) welcome(ctx context.Context, w *watched) {
 }
 
 // pass hands a connection to whoever takes its protocol.
-func (l *Listener) pass(ctx context.Context, w *watched, conn *tls.Conn) {
+func (l *Listener) pass(ctx context.Context, w *watched, conn *Conn) {
 	var to *queue
 	var through net.Conn = conn
 	switch proto := conn.ConnectionState().NegotiatedProtocol; proto {
@@ -238,6 +252,8 @@ func (l *Listener) reason(w *watched, err error) Failure {
 		return FailClosing
 	case w.evicted.Load():
 		return FailCrowded
+	case w.oldKey.Load() || IsRotatedAway(err):
+		return FailOldKey
 	case w.otherKey.Load() || IsKeyMismatch(err):
 		return FailOtherKey
 	case errors.Is(err, context.DeadlineExceeded):

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -42,6 +43,28 @@ func (e *WrongPeerError) Error() string {
 // has the key, whatever its name, and to ProtoAPI, and there only, operators.
 // Failures to make a certificate come out of the handshake.
 func (k *Keys) Server(self Identity) *tls.Config {
+	config := k.server(self)
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		noteKey(hello, KeySet{Send: k})
+		return nil, nil
+	}
+	return config
+}
+
+// noteKey finds the key that a caller names, and tells the Listener when it is none that
+// counts. The handshake goes on, so that the caller sees a certificate and finds out too.
+func noteKey(hello *tls.ClientHelloInfo, set KeySet) (k *Keys, counts bool) {
+	mark, flips := strings.CutSuffix(hello.ServerName, serverDomain)
+	k, counts = set.Find(mark)
+	if w, ok := hello.Conn.(*watched); ok {
+		w.oldKey.Store(k != nil && !counts)
+		w.otherKey.Store(k == nil && flips)
+	}
+	return k, counts
+}
+
+// server is that for a caller with the same key.
+func (k *Keys) server(self Identity) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ClientAuth: tls.RequireAndVerifyClientCert,
@@ -52,10 +75,6 @@ func (k *Keys) Server(self Identity) *tls.Config {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return k.leaf(self)
 		},
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			k.noteKey(hello)
-			return nil, nil
-		},
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if cs.NegotiatedProtocol == ProtoAPI {
 				_, err := operatorOfState(cs)
@@ -64,15 +83,6 @@ func (k *Keys) Server(self Identity) *tls.Config {
 			_, err := PeerOfState(cs)
 			return err
 		},
-	}
-}
-
-// noteKey tells the Listener when the caller belongs to another key. The
-// handshake goes on, so that the caller sees a certificate and finds out too.
-func (k *Keys) noteKey(hello *tls.ClientHelloInfo) {
-	w, ok := hello.Conn.(*watched)
-	if ok && hello.ServerName != k.serverName() && strings.HasSuffix(hello.ServerName, serverDomain) {
-		w.otherKey.Store(true)
 	}
 }
 
@@ -94,6 +104,9 @@ func (k *Keys) caller(want Identity, proto string, leaf func() (*tls.Certificate
 			return leaf()
 		},
 		VerifyConnection: func(cs tls.ConnectionState) error {
+			if isObituary(cs) {
+				return ErrRotatedAway
+			}
 			if cs.NegotiatedProtocol != proto {
 				return fmt.Errorf("%w: wanted %s", ErrProtocol, proto)
 			}
@@ -115,7 +128,19 @@ func (want Identity) check(got Identity) error {
 }
 
 // PeerOf is who stands at the other end of a connection whose handshake is done.
-func PeerOf(c *tls.Conn) (Identity, error) { return PeerOfState(c.ConnectionState()) }
+func PeerOf(c net.Conn) (Identity, error) {
+	switch c := c.(type) {
+	case interface{ Peer() Identity }:
+		if c.Peer().Name == "" {
+			return Identity{}, errNoIdentity
+		}
+		return c.Peer(), nil
+	case interface{ ConnectionState() tls.ConnectionState }:
+		return PeerOfState(c.ConnectionState())
+	default:
+		return Identity{}, fmt.Errorf("identify %s: not a TLS connection", c.RemoteAddr())
+	}
+}
 
 // PeerOfState is PeerOf for the state alone, as net/http hands it to a handler.
 func PeerOfState(cs tls.ConnectionState) (Identity, error) {
@@ -133,6 +158,5 @@ func IsKeyMismatch(err error) bool {
 		return true
 	}
 	var unknown x509.UnknownAuthorityError
-	return errors.As(err, &unknown) && unknown.Cert != nil &&
-		strings.HasPrefix(unknown.Cert.Issuer.CommonName, issuerPrefix)
+	return errors.As(err, &unknown) && unknown.Cert != nil && markOfIssuer(unknown.Cert) != ""
 }

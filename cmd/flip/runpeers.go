@@ -99,11 +99,7 @@ func (p peerNode) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, err
 
 // memberOf says which member is at the other end of a connection.
 func memberOf(c net.Conn) (fsm.MemberID, error) {
-	tc, ok := c.(*tls.Conn)
-	if !ok {
-		return "", fmt.Errorf("identify %s: not a TLS connection", c.RemoteAddr())
-	}
-	id, err := secure.PeerOf(tc)
+	id, err := secure.PeerOf(c)
 	return id.Name, err
 }
 
