@@ -18,6 +18,9 @@ func (c *change) register(r Register) Result {
 		Leaving: known && old.Leaving && r.Process == old.Process,
 	}
 	c.setMember(r.Member, n)
+	if known && r.Host.Instance != old.Host.Instance {
+		c.forgetAck(r.Member)
+	}
 	if !known {
 		c.rehomeFor(r.Member)
 	}
@@ -149,6 +152,7 @@ func (c *change) removeMember(r RemoveMember) Result {
 	c.clear(r.Member, func(Key, Entry) bool { return true })
 	c.failures.DeletePrefix(appendPart(nil, string(r.Member)))
 	c.members.Delete([]byte(r.Member))
+	c.forgetAck(r.Member)
 	c.note(JournalEntry{Kind: KindRemoved, Member: r.Member})
 	return done
 }

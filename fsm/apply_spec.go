@@ -43,6 +43,7 @@ func (c *change) setSpec(s SetSpec) Result {
 		c.noteServers(old)
 	}
 	c.unmaintain()
+	c.forgetAcks(func(id MemberID) bool { _, stays := spec.Servers[id]; return !stays })
 	r := respec{change: c, old: old, spec: spec, recipes: oldRecipes(old, spec)}
 	r.slots()
 	r.replicated()

@@ -90,6 +90,7 @@ type headerRecord struct {
 	MaxTTL  time.Duration
 	// Maintained are the systems under maintenance, sorted; "" is all.
 	Maintained []SystemID `codec:",omitempty"`
+	Keys       *Keys      `codec:",omitempty"`
 }
 
 type memberRecord struct {

@@ -15,6 +15,9 @@ func Check(s *State) error {
 	c.checkSpec()
 	c.checkVoters()
 	c.checkMaintained()
+	if why := c.s.Keys().invalid(c.s.spec); why != "" {
+		c.that(false, "key: %s", why)
+	}
 	for id, m := range s.Members() {
 		c.checkMember(id, m)
 	}

@@ -99,6 +99,9 @@ var decoders = map[byte]func([]byte) (Command, error){
 	TypeGoodbye:      decodeAs[Goodbye],
 	TypeCleanup:      decodeAs[Cleanup],
 	TypeMaintain:     decodeAs[Maintain],
+	TypeRotate:       decodeAs[Rotate],
+	TypeKeyAck:       decodeAs[KeyAck],
+	TypeKeyGo:        decodeAs[KeyGo],
 	TypeProbe:        decodeAs[Probe],
 }
 

@@ -21,6 +21,9 @@ const (
 	TypeGoodbye      byte = 0x0c
 	TypeCleanup      byte = 0x0d
 	TypeMaintain     byte = 0x0e
+	TypeRotate       byte = 0x0f
+	TypeKeyAck       byte = 0x10
+	TypeKeyGo        byte = 0x11
 	TypeProbe        byte = 0x80
 )
 

@@ -39,6 +39,7 @@ const (
 	KindRole       = "role"       // a server is to have a vote from now on, or no vote any more
 	KindCleaned    = "cleaned"    // failures were forgotten
 	KindMaintained = "maintained" // maintenance began or ended
+	KindKey        = "key"        // how far the rotation of the cluster's key is
 	KindMore       = "more"       // what one command wrote beyond its share
 )
 

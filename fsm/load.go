@@ -80,7 +80,13 @@ func (l *loader) header(body []byte) error {
 			return errors.New("systems under maintenance are out of order")
 		}
 	}
+	if r.Keys != nil {
+		if why := r.Keys.invalid(spec); why != "" {
+			return errors.New(why)
+		}
+	}
 	n := &l.change.next
+	n.keys = r.Keys
 	n.cluster, n.spec, n.voters, n.maxTTL, n.maintained = r.Cluster, spec, r.Voters, r.MaxTTL, r.Maintained
 	return nil
 }

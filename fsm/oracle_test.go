@@ -22,6 +22,7 @@ type oracle struct {
 	failures map[string]Failure // by member and key
 
 	maintained map[SystemID]bool
+	key        oracleKey
 }
 
 type oracleSlot struct {
@@ -49,6 +50,7 @@ func (o *oracle) apply(at Index, cmd Command) (bool, int) {
 	o.at = at
 	applied, dropped := o.one(cmd)
 	o.purge()
+	o.purgeKey()
 	for _, s := range o.slots {
 		if s.seen != nil && s.seen.Token != s.token {
 			s.seen, s.seenBy = nil, ""
@@ -91,7 +93,7 @@ func (o *oracle) one(cmd Command) (bool, int) {
 	case Maintain:
 		return o.maintain(c), 0
 	default:
-		return true, 0
+		return o.ofKeys(cmd), 0
 	}
 }
 
@@ -168,6 +170,9 @@ func (o *oracle) register(r Register) bool {
 		Settled: same && (!known || old.Settled), Leaving: old.Leaving && r.Process == old.Process,
 	}
 	o.members[r.Member] = m
+	if known && old.Host.Instance != r.Host.Instance {
+		delete(o.key.acked, r.Member)
+	}
 	if r.Process != old.Process {
 		o.forget(r.Member)
 	}
@@ -387,6 +392,7 @@ func (o *oracle) remove(id MemberID) bool {
 	}
 	o.drop(func(_ Key, e Entry) bool { return e.Member == id })
 	delete(o.members, id)
+	delete(o.key.acked, id)
 	o.forget(id)
 	return true
 }

@@ -10,6 +10,7 @@ import (
 // text is everything in words, sorted, to be compared with textOf a State.
 func (o *oracle) text() string {
 	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", o.cluster, o.spec.Version, o.maxTTL, o.voters)}
+	lines = append(lines, o.key.text())
 	for id := range o.maintained {
 		lines = append(lines, maintainedText(id))
 	}
@@ -56,6 +57,7 @@ func seenText(by MemberID, ok bool, answer string) string {
 
 func textOf(s *State) string {
 	lines := []string{fmt.Sprintf("cluster %q version %d ttl %v voters %d", s.Cluster(), s.Spec().Version, s.MaxTTL(), s.Voters().Index)}
+	lines = append(lines, keyText(s))
 	for _, id := range s.Maintenance() {
 		lines = append(lines, maintainedText(id))
 	}

@@ -231,7 +231,7 @@ func (w *world) system(s *System) {
 
 func (w *world) command() Command {
 	m := w.anyMember()
-	switch w.roll(17) {
+	switch w.roll(20) {
 	case 0, 1, 2:
 		return w.register()
 	case 3, 4, 5:
@@ -263,6 +263,8 @@ func (w *world) command() Command {
 			return Cleanup{System: id, Item: draw(w, []ItemID{"x", "y", ""})}
 		}
 		return Maintain{System: id, On: w.chance(50)}
+	case 17, 18, 19:
+		return w.keyCommand()
 	default:
 		return RemoveMember{Member: m}
 	}

@@ -22,6 +22,7 @@ type State struct {
 	journal  *iradix.Tree[JournalEntry]
 	// maintained are the systems under maintenance, sorted; "" is all.
 	maintained []SystemID
+	keys       *Keys         // nil: the key was never rotated
 	maxTTL     time.Duration // the largest lease time any Spec in the log had
 	owners     *owners       // whose the slots are, once somebody asks
 	// Of a State made of Parts: whose, and the index up to which they tell.
