@@ -202,6 +202,7 @@ const (
 	FindRefused = "refused" // TCP: nothing listens
 	FindSilent  = "silent"  // no answer at all
 	FindKey     = "key"     // another shared key
+	FindOldKey  = "old-key" // one of the two has a key that was rotated away
 	FindCluster = "cluster" // another cluster
 	FindVoters  = "voters"  // its file names other voters
 	FindWire    = "wire"    // no wire version in common

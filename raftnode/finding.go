@@ -26,6 +26,7 @@ const (
 	TroubleSilent  Trouble = "silent"  // no answer over TCP
 	TroubleName    Trouble = "name"    // its host name does not resolve
 	TroubleKey     Trouble = "key"     // another shared key
+	TroubleOldKey  Trouble = "old-key" // one of the two has a key that was rotated away
 	TroubleCluster Trouble = "cluster" // of another cluster
 	TroubleVoters  Trouble = "voters"  // another list of voters
 	TroubleWire    Trouble = "wire"    // no wire version in common
@@ -85,6 +86,14 @@ func unreached(s fsm.Server, err error) Finding {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
+	case secure.IsRotatedAway(err):
+		f.Trouble = TroubleOldKey
+		f.Words = fmt.Sprintf("%s (%s) says that the cluster's key was rotated: the one of this node does not count any more", s.Name, s.Addr)
+		f.Hint = "give this node the present key: `flip key show --secret` on " + string(s.Name) + " prints it"
+	case errors.Is(err, secure.ErrPeerRotatedAway):
+		f.Trouble = TroubleOldKey
+		f.Words = fmt.Sprintf("%s (%s) has a key that was rotated away", s.Name, s.Addr)
+		f.Hint = "give it the present key: `flip key show --secret` here prints it"
 	case secure.IsKeyMismatch(err):
 		f.Trouble = TroubleKey
 		f.Words = fmt.Sprintf("%s (%s) has another key", s.Name, s.Addr)

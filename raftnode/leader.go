@@ -232,6 +232,8 @@ func (n *Node) carryOut(ctx context.Context, cmd fsm.Command) bool {
 		e = e.Str("member", string(c.Member)).Int("kept", len(c.Kept))
 	case fsm.RemoveMember:
 		e = e.Str("member", string(c.Member))
+	case fsm.KeyGo:
+		e = e.Str("ended", c.Phase.String())
 	}
 	if len(res.Dropped) > 0 {
 		e = e.Int("dropped", len(res.Dropped))

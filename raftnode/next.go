@@ -44,7 +44,8 @@ type waiting struct {
 //
 // First come the Downs, which nothing holds back; what one command cannot carry
 // (fsm.MaxMoves) follows as planned moves, which `delay` does not concern since
-// their owner is down. Then goodbyes, then who has left for good, then planned moves.
+// their owner is down. Then goodbyes, then who has left for good, then
+// the next phase of a rotation of the key, then planned moves.
 func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 	if l.State.Spec().Version == 0 {
 		return nil, 0
@@ -57,6 +58,9 @@ func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 	}
 	if cmd, ok := nextRemoval(l); ok {
 		return cmd, l.Now
+	}
+	if g, ok := nextKey(l); ok {
+		return g, l.Now
 	}
 	if again, held := a.hold(l); held {
 		return nil, again

@@ -122,9 +122,9 @@ func inspect(cmd []byte) (small bool, err error) {
 		return false, fmt.Errorf("%w: %w", ErrBadCommand, err)
 	}
 	switch c := c.(type) {
-	case fsm.Register, fsm.Settle, fsm.Report:
+	case fsm.Register, fsm.Settle, fsm.Report, fsm.KeyAck:
 		return len(cmd) <= maxSmall, nil
-	case *fsm.Register, *fsm.Settle, *fsm.Report:
+	case *fsm.Register, *fsm.Settle, *fsm.Report, *fsm.KeyAck:
 		return len(cmd) <= maxSmall, nil
 	case fsm.Batch:
 		return false, inspectBatch(c)

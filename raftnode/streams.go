@@ -37,7 +37,7 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", to, err)
 	}
-	return conn, nil
+	return renew(conn, func(ctx context.Context) (net.Conn, error) { return s.dial(ctx, to) }), nil
 }
 
 // Addr is this server's Address; Raft tells it to the others as the leader's.

@@ -38,6 +38,7 @@ type orders struct {
 	Epoch   fsm.Epoch
 	Voters  map[fsm.MemberID]string
 	Key     []byte
+	Next    []byte // the key, once told
 	Process fsm.Nonce
 	Stop    time.Duration // stop_timeout
 }
@@ -221,6 +222,13 @@ func (d *lab) obey() error {
 			d.guard.Releasing(udp.Boottime() + time.Hour)
 		case "released":
 			d.guard.Released()
+		case "key":
+			d.guard.Key(d.Next)
+		case "kill guard":
+			if err := d.replaceGuard(); err != nil {
+				fmt.Println("kill guard:", err)
+				continue
+			}
 		case "guard":
 			fmt.Println("guard", d.guardPID())
 			continue
@@ -234,6 +242,20 @@ func (d *lab) obey() error {
 		fmt.Println("done", in.Text())
 	}
 	select {} // only killed
+}
+
+// replaceGuard kills the guard and waits for the next one.
+func (d *lab) replaceGuard() error {
+	was := d.guardPID()
+	if err := syscall.Kill(was, syscall.SIGKILL); err != nil {
+		return err
+	}
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for st := d.guard.Status(); st.PID == was || !st.Up; st = d.guard.Status() {
+		<-look.C
+	}
+	return nil
 }
 
 // keysOf is what both ends of a test's goodbyes have.

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,7 @@ const (
 	frameListed                      // the list was told whole: what follows are changes
 	frameLease                       // epoch, end and what the daemon does about it
 	framePeers                       // who is to hear a goodbye
+	frameKey                         // by which keys it is said
 )
 
 // Hello is what a guard needs to know from the start.
@@ -39,7 +41,7 @@ type Hello struct {
 	Member    fsm.MemberID `json:"member"`
 	Host      fsm.Host     `json:"host"` // with the instance
 	Process   fsm.Nonce    `json:"process"`
-	Key       []byte       `json:"key,omitempty"` // secure.Keys.Handover
+	Key       []byte       `json:"key,omitempty"` // secure.KeySet.Handover
 	Cluster   string       `json:"cluster"`
 	Heartbeat time.Duration
 	Gate      string `json:"gate,omitempty"` // the tables' name
@@ -84,6 +86,7 @@ type frame struct {
 	id    uint64
 	lease leaseState
 	peers Peers
+	key   []byte
 }
 
 func rawFrame(kind frameKind, body []byte) []byte {
@@ -108,6 +111,8 @@ func encodeFrame(f *frame) ([]byte, error) {
 		body = f.lease.encode()
 	case framePeers:
 		body, err = json.Marshal(&f.peers)
+	case frameKey:
+		body = f.key
 	case frameListed:
 	default:
 		err = fmt.Errorf("%w: kind %d", errFrame, f.kind)
@@ -168,6 +173,8 @@ func decodeFrame(b []byte) (f frame, used int, err error) {
 		f.id = binary.BigEndian.Uint64(body)
 	case frameLease:
 		f.lease, err = decodeLease(body)
+	case frameKey:
+		f.key = bytes.Clone(body)
 	case frameListed:
 		if len(body) != 0 {
 			err = errFrame

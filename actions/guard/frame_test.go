@@ -29,6 +29,7 @@ func samples() []frame {
 		{kind: frameListed},
 		{kind: frameLease, lease: leaseState{epoch: 5, ends: time.Hour, until: time.Second, released: true, left: true}},
 		{kind: framePeers, peers: Peers{Cluster: "c", Heartbeat: ms, Addrs: map[fsm.MemberID]string{"n2": "[::1]:7"}}},
+		{kind: frameKey, key: []byte{1, 2, 3}},
 	}
 }
 

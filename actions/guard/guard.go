@@ -339,6 +339,22 @@ func (g *Guard) Peers(p Peers) {
 	}
 }
 
+// Key says by which keys a goodbye is sealed from now on: what secure.KeySet.Handover
+// gives. It is in the pipe when Key returns, or is told to the next guard first.
+func (g *Guard) Key(key []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cfg.Hello.Key = key
+	s := g.current
+	if s == nil {
+		return
+	}
+	if err := s.write(frame{kind: frameKey, key: key}); err != nil {
+		g.current, g.up = nil, make(chan struct{})
+		s.fail(fmt.Errorf("it takes no messages: %w", err))
+	}
+}
+
 // Close ends the pipe, upon which the guard ends this process: for a daemon that
 // cannot go on and may not even be able to end.
 func (g *Guard) Close() {

@@ -17,6 +17,7 @@ import (
 	"github.com/flip-ha/flip/actions/guard"
 	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/secure"
 )
 
 // killed measures from SIGKILL until all addresses are gone.
@@ -258,28 +259,52 @@ func TestGuardHandsOver(t *testing.T) {
 	}
 }
 
-// The goodbye goes out as the daemon, from its socket, sealed, and is repeated
-// until a new daemon has the lock.
+// The goodbye goes out as the daemon, from its socket, sealed by the keys that this
+// guard, or the one before it, was told last, and is repeated until a new daemon has
+// the lock.
 func TestGuardSaysGoodbye(t *testing.T) {
+	first, second := keysOf("the lab's key"), keysOf("the lab's new key")
+	both := append(second.Handover(), first.Handover()...)
+	for name, told := range map[string][]string{"by the first key": nil, "by a new key": {"key"}, "by another guard": {"kill guard", "key"}, "told again": {"key", "kill guard"}} {
+		t.Run(name, func(t *testing.T) {
+			keys, next := first, both
+			if told != nil {
+				keys = second
+			}
+			guardSaysGoodbye(t, first.Handover(), next, told, keys)
+		})
+	}
+}
+
+func guardSaysGoodbye(t *testing.T, key, next []byte, told []string, keys *secure.Keys) {
 	lonely(t)
 	voter, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
 	defer func() { _ = voter.Close() }()
-	keys := keysOf("the lab's key")
 	box := keys.Box(senderOf("n2"))
 	dir := t.TempDir()
 	d := start(t, orders{
-		Dir: dir, Addrs: some(1), Key: keys.Handover(), Process: fsm.Nonce{9}, Epoch: 7,
+		Dir: dir, Addrs: some(1), Key: key, Next: next, Process: fsm.Nonce{9}, Epoch: 7,
 		Voters: map[fsm.MemberID]string{"n1": "127.0.0.1:1", "n2": voter.LocalAddr().String()},
 	})
+	for _, word := range told {
+		d.tell(word)
+		d.line("done " + word)
+	}
+	d.tell("guard")
+	d.guard = d.number("guard")
 	must(t, d.cmd.Process.Kill())
 	buf := make([]byte, 1<<16)
 	must(t, voter.SetReadDeadline(time.Now().Add(patience)))
-	for range 3 {
+	for good := 0; good < 3; {
 		n, from, err := voter.ReadFrom(buf)
 		must(t, err)
 		sender, body, err := box.Open(buf[:n])
+		if errors.Is(err, secure.ErrForeign) && told != nil {
+			continue // the same by the other key
+		}
 		must(t, err)
+		good++
 		if sender.Name != "n1" || sender.Instance != "i" || sender.Process == (fsm.Nonce{9}) || len(body) == 0 {
 			t.Errorf("from %v (%v)", sender, from)
 		}

@@ -48,6 +48,7 @@ type List interface {
 // which hands on what was acknowledged until the process ends.
 type Farewell interface {
 	Peers(cluster string, addrs map[fsm.MemberID]string)
+	Rekey(key []byte) error
 	Say(epoch fsm.Epoch, kept []fsm.Key) error
 	Listen(acked func(kept int))
 }
@@ -324,6 +325,13 @@ func (s *server) hear(f *frame) error {
 		}
 		if s.duties.Farewell != nil {
 			s.duties.Farewell.Peers(f.peers.Cluster, f.peers.Addrs)
+		}
+	case frameKey:
+		if s.duties.Farewell == nil {
+			return nil
+		}
+		if err := s.duties.Farewell.Rekey(f.key); err != nil { // it goes on with what it has
+			s.log.Error().Err(err).Msg("this guard has not got the cluster's new key")
 		}
 	case frameLease:
 		s.core.Lease(f.lease.epoch, f.lease.ends)

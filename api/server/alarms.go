@@ -216,6 +216,11 @@ func finding(m api.Member) (what, do string) {
 		switch f.Code {
 		case api.FindKey:
 			return name + " has another key" + detail, "use the same `key` on every node"
+		case api.FindOldKey:
+			if f.Detail != "" {
+				return f.Detail, "the one without the present key gets it from the other: `flip key show --secret` prints it"
+			}
+			return name + " has a key that was rotated away", "give it the present key: `flip key show --secret` prints it"
 		case api.FindCluster:
 			return name + " belongs to another cluster" + detail, "two clusters share an address: check `servers`; to have it join this one, stop it and empty its data_dir"
 		case api.FindVoters:

@@ -204,6 +204,8 @@ func wordsOf(e fsm.JournalEntry) string {
 		return "that it failed on " + who + " is forgotten"
 	case fsm.KindMaintained:
 		return "maintenance of " + maintained(e.Key.System) + ": " + e.Reason
+	case fsm.KindKey:
+		return "rotation of the key: " + e.Reason
 	default:
 		return memberWords(e)
 	}

@@ -207,6 +207,8 @@ func refused(s udp.PeerStats) api.Finding {
 		return api.Finding{Code: api.FindCluster, Detail: "it says it is of cluster " + s.OtherCluster}
 	case udp.DropForeign:
 		return api.Finding{Code: api.FindKey, Detail: "its heartbeats are sealed with another key"}
+	case udp.DropOldKey:
+		return api.Finding{Code: api.FindOldKey, Detail: string(s.Name) + "'s heartbeats are sealed with a key that was rotated away"}
 	case udp.DropVersion:
 		return api.Finding{Code: api.FindWire, Detail: "it speaks another wire version"}
 	default:

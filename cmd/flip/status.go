@@ -230,7 +230,7 @@ func heard(st api.Status, m api.Member) string {
 // findingWord is the short form, for the table; the alarms have the long one.
 func findingWord(f api.Finding) string {
 	words := map[string]string{
-		"": "?", api.FindSelf: "-", api.FindKey: "another key", api.FindCluster: "another cluster",
+		"": "?", api.FindSelf: "-", api.FindKey: "another key", api.FindOldKey: "a rotated-away key", api.FindCluster: "another cluster",
 		api.FindVoters: "another voter list", api.FindWire: "another version", api.FindName: "another member",
 	}
 	return or(words[f.Code], f.Code)

@@ -21,7 +21,7 @@ type FarewellConfig struct {
 	Member  fsm.MemberID
 	Host    fsm.Host
 	Process fsm.Nonce // the dead one's, which the goodbye names
-	Key     []byte    // secure.Keys.Handover
+	Key     []byte    // secure.KeySet.Handover
 	Nonce   fsm.Nonce // of the process that speaks
 	Log     zerolog.Logger
 }
@@ -83,8 +83,18 @@ func (f *Farewell) lookUp(addr string) {
 	f.known[addr] = u.AddrPort()
 }
 
+// Rekey goes on with what a later secure.KeySet.Handover gave.
+func (f *Farewell) Rekey(key []byte) error {
+	if err := f.box.Rekey(key); err != nil {
+		return fmt.Errorf("say goodbye: %w", err)
+	}
+	return nil
+}
+
 // Say sends a goodbye to every voter: of the dead process, with the newest epoch
-// that it knew to be its own, and what is not released of it.
+// that it knew to be its own, and what is not released of it. While the key is being
+// rotated it goes out once under each: by which one the voters go by now a dead
+// process's guard cannot know.
 func (f *Farewell) Say(epoch fsm.Epoch, kept []fsm.Key) error {
 	bye := liveness.Goodbye{Dead: true, Goodbye: fsm.Goodbye{
 		Member: f.cfg.Member, Host: f.cfg.Host, Process: f.cfg.Process, Epoch: epoch, Kept: kept,
@@ -109,8 +119,10 @@ func (f *Farewell) Say(epoch fsm.Epoch, kept []fsm.Key) error {
 		if err != nil {
 			return err // for all the same
 		}
-		if _, err := f.conn.WriteTo(f.box.Seal(raw), net.UDPAddrFromAddrPort(addr)); err != nil {
-			errs = append(errs, fmt.Errorf("say goodbye to %s: %w", name, err))
+		for _, sealed := range f.box.SealAll(raw) {
+			if _, err := f.conn.WriteTo(sealed, net.UDPAddrFromAddrPort(addr)); err != nil {
+				errs = append(errs, fmt.Errorf("say goodbye to %s: %w", name, err))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -135,6 +135,46 @@ func TestFarewell(t *testing.T) {
 	<-ended
 }
 
+// While the key is being rotated a goodbye goes out by both, and afterwards by the new
+// one: a voter that knows only one of the two hears it, and so does one that has both.
+func TestFarewellWhileTheKeyIsRotated(t *testing.T) {
+	ring := secure.KeySet{Send: keys(), Also: []*secure.Keys{otherKeys()}}
+	_, lent := lend(t)
+	voter, unused := lend(t)
+	_ = unused.Close()
+	f, err := NewFarewell(FarewellConfig{Member: "n1", Key: keys().Handover(), Process: fsm.Nonce{1}, Nonce: fsm.Nonce{8}, Log: zerolog.Nop()}, lent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	f.Peers("c", map[fsm.MemberID]string{"n2": voter.LocalAddr().String()})
+	if err := f.Rekey([]byte("no key")); err == nil {
+		t.Error("no key was taken")
+	}
+	to := secure.Sender{Name: "n2", Instance: "j", Process: fsm.Nonce{2}}
+	for _, step := range []struct {
+		told  secure.KeySet
+		heard []*secure.Box // in this order
+	}{
+		{secure.KeySet{Send: keys()}, []*secure.Box{keys().Box(to)}},
+		{ring, []*secure.Box{keys().Box(to), otherKeys().Box(to)}},
+		{secure.KeySet{Send: otherKeys()}, []*secure.Box{otherKeys().Box(to)}},
+		{ring, []*secure.Box{secure.NewRing(ring).Box(to)}},
+	} {
+		if err := f.Rekey(step.told.Handover()); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Say(5, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, box := range step.heard {
+			if from, _, _ := heard(t, voter, box); from.Process != (fsm.Nonce{8}) {
+				t.Errorf("from %+v", from)
+			}
+		}
+	}
+}
+
 // A voter whose name cannot be looked up does not keep the others from hearing.
 func TestFarewellWithoutAnAddress(t *testing.T) {
 	keys, err := secure.Derive([]byte("a key of the tests"))

@@ -28,6 +28,7 @@ const (
 	DropMisdirected             // for another server: two share an address
 	DropUnknown                 // of a kind that this release does not know
 	DropMalformed               // not what it says it is
+	DropOldKey                  // sealed with a key that was rotated away
 	drops
 )
 
@@ -35,7 +36,7 @@ const (
 func (d Drop) String() string {
 	words := [...]string{
 		"other-key", "replay", "other-version", "other-cluster", "no-cluster",
-		"misdirected", "unknown-kind", "malformed",
+		"misdirected", "unknown-kind", "malformed", "rotated-key",
 	}
 	if int(d) < len(words) {
 		return words[d]
@@ -48,6 +49,8 @@ func dropOf(err error) Drop {
 	switch {
 	case errors.Is(err, secure.ErrReplay):
 		return DropReplay
+	case errors.Is(err, secure.ErrRotatedAway):
+		return DropOldKey
 	case errors.Is(err, secure.ErrVersion):
 		return DropVersion
 	case errors.Is(err, errKind):
