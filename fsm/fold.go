@@ -109,10 +109,10 @@ func (f *fold) records() error {
 		f.put(&slot)
 	}
 	for _, c := range p.Mended {
-		f.change.failures.Delete(memberKey(c.ID, c.Key))
+		f.failures.Delete(memberKey(c.ID, c.Key))
 	}
 	for _, failure := range p.Failures {
-		f.change.failures.Insert(memberKey(failure.ID, failure.Failure.Key), failure.Failure)
+		f.failures.Insert(memberKey(failure.ID, failure.Failure.Key), failure.Failure)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (f *fold) forget() {
 		f.members.Delete(k)
 	}
 	gone = nil
-	f.change.failures.Root().Walk(func(k []byte, failure Failure) bool {
+	f.failures.Root().Walk(func(k []byte, failure Failure) bool {
 		if id := memberOf(k, failure.Key); id != me {
 			if slot, ok := f.slot(failure.Key); !ok || !names(slot.Outstanding, id) {
 				gone = append(gone, slices.Clone(k))
@@ -140,7 +140,7 @@ func (f *fold) forget() {
 		return false
 	})
 	for _, k := range gone {
-		f.change.failures.Delete(k)
+		f.failures.Delete(k)
 	}
 	f.forgetSystems()
 }
@@ -168,6 +168,6 @@ func (f *fold) has(id SystemID) bool {
 	system := appendPart(nil, string(id))
 	f.slots.Root().WalkPrefix(system, func([]byte, *Slot) bool { found = true; return true })
 	mine := slices.Concat(appendPart(nil, string(f.part.Member)), system)
-	f.change.failures.Root().WalkPrefix(mine, func([]byte, Failure) bool { found = true; return true })
+	f.failures.Root().WalkPrefix(mine, func([]byte, Failure) bool { found = true; return true })
 	return found
 }

@@ -219,7 +219,7 @@ func (c PartClaim) compare(o PartClaim) int {
 	if n := strings.Compare(string(c.ID), string(o.ID)); n != 0 {
 		return n
 	}
-	return c.Key.Compare(o.Key)
+	return c.Compare(o.Key)
 }
 
 // told is a system as Parts tell it: how homes are dealt is the leader's business.

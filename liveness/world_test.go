@@ -75,7 +75,7 @@ type node struct {
 	agent    bool // it has no log, and reads what its source has read
 	source   fsm.MemberID
 	changed  time.Duration // when it changed over to that
-	guard    *Goodbye // what outlived the last process says for it, until acknowledged
+	guard    *Goodbye      // what outlived the last process says for it, until acknowledged
 }
 
 func newWorld() *world {
