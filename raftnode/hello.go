@@ -176,7 +176,7 @@ func (n *Node) greeter(ctx context.Context) {
 			wait = greetEager
 			n.found(ctx, found)
 		}
-		if !pause(ctx, wait, n.wakeGreeter, nil, nil) {
+		if !pause(ctx, wait, n.wakeGreeter, nil) {
 			return
 		}
 	}

@@ -48,7 +48,7 @@ func (n *Node) propose(ctx context.Context, cmd []byte) (fsm.Result, error) {
 		}
 		// A leader that has just died is still named for an election's length:
 		// ask again at short intervals too.
-		if !pause(ctx, min(left, 25*time.Millisecond), moved, n.over, nil) {
+		if !pause(ctx, min(left, 25*time.Millisecond), moved, n.over) {
 			return fsm.Result{}, fmt.Errorf("wait for a leader: %w", ctx.Err())
 		}
 		if n.isOver() {
@@ -70,7 +70,7 @@ func (n *Node) forward(ctx context.Context, to raft.ServerAddress, cmd []byte, m
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watch.Go(func() {
-		if pause(ctx, forwardWait, moved, nil, nil) && pause(ctx, n.timing().RaftElection, nil, nil, nil) {
+		if pause(ctx, forwardWait, moved, nil) && pause(ctx, n.timing().RaftElection, nil, nil) {
 			cancel()
 		}
 	})

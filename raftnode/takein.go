@@ -34,7 +34,7 @@ func (n *Node) takeIn(ctx context.Context, r *raft.Raft) {
 		if wait == 0 {
 			continue
 		}
-		if !pause(ctx, wait, n.wakeTakeIn, n.specSet(v), nil) {
+		if !pause(ctx, wait, n.wakeTakeIn, n.specSet(v)) {
 			return
 		}
 	}

@@ -9,18 +9,19 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/enroll"
 )
 
 // Errors that callers tell apart.
 var (
 	// ErrNotLeader means that this node did not propose the command because it
 	// is not the leader: it is safe to send it to another one.
-	ErrNotLeader = errors.New("not the leader")
+	ErrNotLeader = enroll.ErrNotLeader
 	// ErrNoLeader means that no leader was known for as long as Propose waits.
-	ErrNoLeader = errors.New("no leader")
+	ErrNoLeader = enroll.ErrNoLeader
 	// ErrUncertain means that leadership was lost while the command was on its
 	// way: it may or may not enter the log.
-	ErrUncertain = errors.New("leadership was lost while the command was on its way: it may or may not take effect")
+	ErrUncertain = enroll.ErrUncertain
 	// ErrStalled is what Run returns after the leader could not commit a probe:
 	// its disk hangs or it is starved. Its voters must elect another one.
 	ErrStalled = errors.New("this leader could not commit a probe in time (a disk that hangs?) and gave up")
@@ -66,7 +67,7 @@ type Deps struct {
 	Snaps     raft.SnapshotStore
 	Trans     raft.Transport // closed when Run ends
 	Detector  Detector
-	Registrar Registrar
+	Registrar enroll.Registrar
 	Peers     Peers
 	Farewells Farewells // nil: no goodbyes are collected
 }
@@ -94,15 +95,6 @@ type Farewells interface {
 	// TakeOver reports that the leader's own process has said goodbye and that
 	// this voter is the one to follow it.
 	TakeOver() bool
-}
-
-// Registrar is the member's side of liveness.
-type Registrar interface {
-	// Register is asked only while a leader is known: the first sending counts
-	// from it (L6). It answers with the same nonce until that one has committed
-	// or is overdue.
-	Register() (fsm.Register, bool)
-	Settled() (fsm.Settle, bool)
 }
 
 // Peers are requests to other nodes outside of Raft.

@@ -41,7 +41,7 @@ func wake(ch chan struct{}) {
 
 // pause waits for d, for one of the channels (nil ones never) or for the end;
 // it reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration, a, b, c <-chan struct{}) bool {
+func pause(ctx context.Context, d time.Duration, a, b <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -49,7 +49,6 @@ func pause(ctx context.Context, d time.Duration, a, b, c <-chan struct{}) bool {
 	case <-timer.C:
 	case <-a:
 	case <-b:
-	case <-c:
 	}
 	return ctx.Err() == nil
 }
