@@ -84,6 +84,23 @@ func TestErrorsMatchByCode(t *testing.T) {
 	}
 }
 
+func TestLeaderIn(t *testing.T) {
+	for _, name := range []string{"n1", "at", "a at b"} {
+		leader, addr, ok := LeaderIn(fmt.Errorf("ask: %w", NotLeader(name, "[::1]:2200")))
+		if !ok || leader != name || addr != "[::1]:2200" {
+			t.Errorf("%s became %q at %q, %v", name, leader, addr, ok)
+		}
+	}
+	for _, err := range []error{
+		nil, errors.New("x"), NoLeader("x"), NotLeader("", ""), &Error{Code: CodeNotLeader}, &Error{Code: CodeNotLeader, Message: notLeader + "n1 at "},
+		&Error{Code: CodeNotLeader, Message: notLeader + " at a:1"},
+	} {
+		if leader, addr, ok := LeaderIn(err); ok {
+			t.Errorf("%v names %q at %q", err, leader, addr)
+		}
+	}
+}
+
 func FuzzDigest(f *testing.F) {
 	f.Add([]byte("00"))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 )
 
 // Error is how every request that fails is answered, and what the client
@@ -33,7 +34,8 @@ const (
 	CodeNoLeader    = "no_leader"  // nobody can commit now
 	CodeUnavailable = "unavailable"
 	CodeTimeout     = "timeout"
-	CodeBusy        = "busy" // as many as are let in do the same already
+	CodeBusy        = "busy"   // as many as are let in do the same already
+	CodeBehind      = "behind" // this node has not read as far as the asker
 	CodeInternal    = "internal"
 	CodeRefused     = "refused"   // the cluster has refused a command; Message says why
 	CodeChanged     = "changed"   // what the request names is not what is there: look again
@@ -53,6 +55,7 @@ var statusOf = map[string]int{
 	CodeUnavailable: http.StatusServiceUnavailable,
 	CodeTimeout:     http.StatusGatewayTimeout,
 	CodeBusy:        http.StatusServiceUnavailable,
+	CodeBehind:      http.StatusServiceUnavailable,
 	CodeRefused:     http.StatusConflict,
 	CodeChanged:     http.StatusConflict,
 	CodeUncertain:   http.StatusGatewayTimeout,
@@ -77,6 +80,8 @@ func CodeOf(err error) string {
 	return ""
 }
 
+const notLeader = "this node is not the leader; the leader is "
+
 // NotLeader is the answer of a node that was asked to do what only the leader
 // can; leader and addr are "" when it knows none.
 func NotLeader(leader, addr string) *Error {
@@ -85,9 +90,23 @@ func NotLeader(leader, addr string) *Error {
 	}
 	return &Error{
 		Code:    CodeNotLeader,
-		Message: "this node is not the leader; the leader is " + leader + " at " + addr,
+		Message: notLeader + leader + " at " + addr,
 		Hint:    "send the request to " + addr,
 	}
+}
+
+// LeaderIn is the leader that an answer made by NotLeader names.
+func LeaderIn(err error) (leader, addr string, ok bool) {
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeNotLeader {
+		return "", "", false
+	}
+	words, found := strings.CutPrefix(e.Message, notLeader)
+	at := strings.LastIndex(words, " at ")
+	if !found || at <= 0 || at+len(" at ") == len(words) {
+		return "", "", false
+	}
+	return words[:at], words[at+len(" at "):], true
 }
 
 // NoLeader is the answer when nobody can commit; why is in words.

@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -41,18 +43,36 @@ type Peers struct {
 // it presents this member's certificate, and refuses another name or instance
 // than the target's.
 func NewPeers(config func(Target) *tls.Config) *Peers {
+	return NewPeersOver(func(ctx context.Context, to Target) (net.Conn, error) {
+		// TLS is made here, under the scheme http: net/http takes no ALPN name but
+		// its own.
+		d := tls.Dialer{Config: config(to), NetDialer: &net.Dialer{Timeout: dialTimeout}}
+		return d.DialContext(ctx, "tcp", to.Addr)
+	})
+}
+
+// NewPeersOver takes a function that makes the connections: authenticated at both
+// ends, to the target and nobody else.
+func NewPeersOver(connect func(context.Context, Target) (net.Conn, error)) *Peers {
 	dial := func(ctx context.Context, _, host string) (net.Conn, error) {
 		to, err := decodeTarget(host)
 		if err != nil {
 			return nil, err
 		}
-		// TLS is made here, under the scheme http: net/http takes no ALPN name but
-		// its own.
-		d := tls.Dialer{Config: config(to), NetDialer: &net.Dialer{Timeout: dialTimeout}}
-		return d.DialContext(ctx, "tcp", to.Addr)
+		return connect(ctx, to)
 	}
 	return &Peers{http: &http.Client{Transport: transport(dial)}}
 }
+
+// ErrNotSent means that a request surely did not reach anybody: no connection, or
+// none to the target.
+var ErrNotSent = errors.New("nothing was sent")
+
+// notSent says so of an error without changing its words.
+type notSent struct{ error }
+
+func (e *notSent) Unwrap() error        { return e.error }
+func (e *notSent) Is(target error) bool { return target == ErrNotSent }
 
 // Close drops the idle connections.
 func (p *Peers) Close() { p.http.CloseIdleConnections() }
@@ -69,8 +89,8 @@ func (p *Peers) Hello(ctx context.Context, to Target, mine api.Hello) (api.Hello
 }
 
 // Propose has the leader commit an encoded command and returns what Apply
-// answered. After an error that is not an *api.Error it is unknown whether the
-// command was committed.
+// answered. After an error that is neither an *api.Error nor ErrNotSent it is
+// unknown whether the command was committed.
 func (p *Peers) Propose(ctx context.Context, to Target, cmd []byte) (fsm.Result, error) {
 	var res api.Result
 	if err := p.post(ctx, to, api.PathPropose, "application/octet-stream", cmd, &res); err != nil {
@@ -97,21 +117,37 @@ func (p *Peers) Neighbours(ctx context.Context, to Target, mine api.Neighbours) 
 }
 
 func (p *Peers) post(ctx context.Context, to Target, path, kind string, body []byte, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+encodeTarget(to)+path, bytes.NewReader(body))
+	resp, err := p.do(ctx, to, path, kind, body)
 	if err != nil {
-		return fmt.Errorf("make request to %s at %s: %w", to.Name, to.Addr, err)
-	}
-	req.Host = to.Addr
-	req.Header.Set("Content-Type", kind)
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask %s at %s: %w", to.Name, to.Addr, cause(err))
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if err := answer(resp, into); err != nil {
 		return fmt.Errorf("ask %s at %s: %w", to.Name, to.Addr, err)
 	}
 	return nil
+}
+
+// do sends a POST and returns its answer once that begins.
+func (p *Peers) do(ctx context.Context, to Target, path, kind string, body []byte) (*http.Response, error) {
+	var sent atomic.Bool
+	// Before this nobody can act on it: its header is not complete.
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := http.NewRequestWithContext(traced, http.MethodPost, "http://"+encodeTarget(to)+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make request to %s at %s: %w", to.Name, to.Addr, err)
+	}
+	req.Host = to.Addr
+	req.Header.Set("Content-Type", kind)
+	resp, err := p.http.Do(req)
+	if err == nil {
+		return resp, nil
+	}
+	err = fmt.Errorf("ask %s at %s: %w", to.Name, to.Addr, cause(err))
+	if !sent.Load() {
+		err = &notSent{err}
+	}
+	return nil, err
 }
 
 // encodeTarget makes a host of a target, so that net/http's pool, which goes by

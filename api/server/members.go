@@ -27,6 +27,8 @@ type MembersConfig struct {
 	// Identify says which member is at the other end of a connection, as its
 	// certificate says. An error refuses the request.
 	Identify func(net.Conn) (fsm.MemberID, error)
+	// Parts serves members that read from a stream; nil: this node cannot.
+	Parts *Parts
 	// Heard takes in what a member knows of the network.
 	Heard func(from fsm.MemberID, n api.Neighbours)
 }
@@ -43,6 +45,11 @@ func NewMembers(c MembersConfig) *Server {
 	r.handle(http.MethodPost, api.PathNeighbours, maxNeighbours, m.neighbours)
 	r.handle(http.MethodPost, api.PathTime, maxTime, m.time)
 	r.handle(http.MethodPost, api.PathJoin, maxJoin, m.join)
+	r.take(http.MethodPost, api.PathPart, maxPartRequest, func(w http.ResponseWriter, req *http.Request) {
+		if err := m.part(w, req); err != nil {
+			r.fail(w, req, err)
+		}
+	})
 	return newServer(r.mux, c.Log)
 }
 

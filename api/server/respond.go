@@ -55,6 +55,18 @@ func newRouter(log zerolog.Logger) *router {
 // handle takes one method of a path; any other is answered with
 // CodeMethod. max bounds the body.
 func (r *router) handle(method, path string, maxBody int64, h handler) {
+	r.take(method, path, maxBody, func(w http.ResponseWriter, req *http.Request) {
+		v, err := h(req)
+		if err != nil {
+			r.fail(w, req, err)
+			return
+		}
+		r.write(w, req, statusFor(v), v)
+	})
+}
+
+// take is handle for who writes the answer himself.
+func (r *router) take(method, path string, maxBody int64, h http.HandlerFunc) {
 	r.mux.methods[path] = method
 	r.mux.ServeMux.HandleFunc(path, func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != method && (method != http.MethodGet || req.Method != http.MethodHead) {
@@ -63,12 +75,7 @@ func (r *router) handle(method, path string, maxBody int64, h handler) {
 			return
 		}
 		req.Body = http.MaxBytesReader(w, req.Body, maxBody)
-		v, err := h(req)
-		if err != nil {
-			r.fail(w, req, err)
-			return
-		}
-		r.write(w, req, statusFor(v), v)
+		h(w, req)
 	})
 }
 
