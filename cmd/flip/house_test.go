@@ -40,6 +40,7 @@ var house = map[string][]string{
 	"api/metrics":     {"fsm", "api"},
 	"api/server":      {"fsm", "api"},
 	"client":          {"fsm", "api"},
+	"client/agent":    {"fsm", "api", "client", "liveness/enroll"},
 }
 
 var pure = []string{"config", "fsm", "placement", "liveness"}
