@@ -23,14 +23,17 @@ func TestVoterAgentVoter(t *testing.T) {
 			w.unmoved(owners)
 			return leader.voters() == 2
 		})
+		listed := func() bool { return strings.Contains(peersOf(leader), string(name)) }
+		w.until(200*time.Millisecond, "the leader's status names it no more", func() bool { return !listed() })
+		w.never(6*time.Second, "it is greeted", listed)
+		if leader.Hello(victim.hello()); listed() {
+			t.Error("its greetings are kept")
+		}
 		w.demoted(victim, time.Second)
 		w.never(5*time.Second, "it comes back, or disturbs the others", func() bool {
 			w.unmoved(owners)
 			return leader.voters() != 2 || leader != w.leader() || leader.raft.Load().CurrentTerm() != term
 		})
-		if got := peersOf(leader); strings.Contains(got, string(name)) {
-			t.Errorf("agents are greeted: %s", got)
-		}
 		w.respec(inRole(fsm.RoleVoter, name))
 		w.never(time.Second, "it has a vote before it is there", func() bool { return leader.voters() != 2 })
 		back := w.promoted(name, victim.disk)
@@ -225,7 +228,9 @@ func TestDemotionKeepsAMajority(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.respec(inRole(fsm.RoleAgent, victim.cfg.Self))
-		w.never(10*time.Second, "the vote is taken", func() bool { return leader.voters() != 3 || w.leader() != leader })
+		w.never(10*time.Second, "the vote is taken, or it believes so", func() bool {
+			return leader.voters() != 3 || w.leader() != leader || victim.Phase().Stage != StageRunning
+		})
 		w.start(dead.cfg.Self, spec, dead.disk)
 		w.until(5*time.Second, "with the other one back it is", func() bool { return leader.voters() == 2 })
 	})
@@ -244,9 +249,9 @@ func TestFoundingWithAgents(t *testing.T) {
 			nodes[name] = w.start(name, spec, newDisk())
 		}
 		w.until(5*time.Second, "three voters", func() bool { return nodes["n1"].voters() == 3 })
-		if got := nodes["n1"].owners(); strings.TrimSpace(got) != "" {
-			t.Errorf("assigned before the agents had a moment: %s", got)
-		}
+		w.never(200*time.Millisecond, "anything is assigned before the agents had a moment", func() bool {
+			return strings.TrimSpace(nodes["n1"].owners()) != ""
+		})
 		w.agent("a0", nil)
 		w.agent("a1", nil)
 		took := time.Now()
