@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,12 @@ func TestRoleMovesNothing(t *testing.T) {
 	says("it has no vote yet")
 	if got := d.hist("a"); got != "registered moved moved moved role role" {
 		t.Fatal(got)
+	}
+	history := d.s.Journal()
+	last := history[len(history)-1].Reason
+	first := slices.IndexFunc(history, func(e JournalEntry) bool { return e.Kind == KindRole })
+	if was := history[first].Reason; !strings.Contains(was, "no vote any more") || !strings.Contains(last, "is to have a vote") {
+		t.Fatal(was, last)
 	}
 }
 
