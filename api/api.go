@@ -32,6 +32,10 @@ const (
 // first; without it the answer is this node's own, as old as its stamp says.
 const Consistent = "consistent"
 
+// HandedOnBy is the header of a request that an agent hands on to a server: its name.
+// Such a request is handed on no further.
+const HandedOnBy = "Flip-Handed-On-By"
+
 // Stamp stands in every answer: what it was read from.
 type Stamp struct {
 	Index  fsm.Index `json:"index"`  // of the log, as applied by this node

@@ -12,6 +12,8 @@ type Status struct {
 	Failures    []Failure `json:"failures,omitempty"`
 	Differences []string  `json:"differences,omitempty"` // between this node's file and the log
 	Alarms      []Alarm   `json:"alarms,omitempty"`
+	// Partial: an agent that reaches no voter answers, and knows its own part alone.
+	Partial bool `json:"partial,omitempty"`
 }
 
 // Node is the daemon that answers.
@@ -23,7 +25,10 @@ type Node struct {
 	PID      int          `json:"pid"`
 	UptimeMS int64        `json:"uptime_ms"`
 	Phase    string       `json:"phase"` // in words: founding, joining, running …
-	Ready    bool         `json:"ready"`
+	// Informant is the voter that tells an agent what is agreed; "" for one that has
+	// the log itself, or when there is none.
+	Informant fsm.MemberID `json:"informant,omitempty"`
+	Ready     bool         `json:"ready"`
 	Waiting  []string     `json:"waiting,omitempty"` // not ready: for what, in words
 	Epoch    fsm.Epoch    `json:"epoch"`             // this process's newest; 0: none
 	Lease    Lease        `json:"lease"`
@@ -172,6 +177,7 @@ const (
 	MemberNever     = "never seen"
 	MemberLeaving   = "leaving"
 	MemberUnsettled = "unsettled"
+	MemberUnknown   = "not known here" // an agent knows of nobody else
 )
 
 // Member is one server, as the log has it and as this node finds it.
@@ -266,4 +272,7 @@ type Alarm struct {
 	Severity string `json:"severity"`
 	What     string `json:"what"`
 	Do       string `json:"do"`
+	// Node is whose daemon says so, where it is about that machine or what it sees
+	// from there; "": any node says the same.
+	Node fsm.MemberID `json:"node,omitempty"`
 }

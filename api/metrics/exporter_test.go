@@ -203,7 +203,8 @@ var notMeasured = []string{
 	"cluster.quorum.words", "cluster.failover.why",
 	"members.tcp.detail", "members.udp.detail",
 	"failures.item", "failures.rank", "failures.token", "failures.error",
-	"alarms.what", "alarms.do",
+	"alarms.what", "alarms.do", "alarms.node",
+	"node.informant", // who it is; without one there is no leader either
 }
 
 // Each field of a status changes what a scrape answers, or is on the list above.

@@ -208,7 +208,9 @@ func (c *statusCollector) cluster(ch chan<- prometheus.Metric, st api.Status) {
 	c.voters.put(ch, float64(len(k.Voters)))
 	c.votesNeeded.put(ch, float64(k.Quorum.Votes))
 	c.votesOthers.put(ch, float64(k.Quorum.Others))
-	c.failover.put(ch, truth(k.Failover.Possible))
+	if !st.Partial { // an agent cannot tell
+		c.failover.put(ch, truth(k.Failover.Possible))
+	}
 	c.heartbeat.put(ch, seconds(k.Timing.HeartbeatMS))
 	c.ttl.put(ch, seconds(k.Timing.TTLMS))
 	c.raftHeartbeat.put(ch, seconds(k.Timing.RaftHeartbeatMS))
@@ -218,8 +220,10 @@ func (c *statusCollector) cluster(ch chan<- prometheus.Metric, st api.Status) {
 func (c *statusCollector) member(ch chan<- prometheus.Metric, m api.Member) {
 	name := string(m.Name)
 	c.memberInfo.put(ch, 1, name, m.Address, m.Role, m.Instance)
-	for _, s := range memberStates {
-		c.memberState.put(ch, truth(m.State == s), name, s)
+	if m.State != api.MemberUnknown { // to an agent all others are
+		for _, s := range memberStates {
+			c.memberState.put(ch, truth(m.State == s), name, s)
+		}
 	}
 	c.memberVoter.put(ch, truth(m.Voter), name)
 	c.memberGate.put(ch, truth(m.Gate), name)

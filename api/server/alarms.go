@@ -16,11 +16,15 @@ const noLeader = "there is no leader"
 // do about it; do is "" for what has an alarm of its own.
 type obstacle struct{ why, do string }
 
-// obstacles are all that keep a failover from being possible now.
+// obstacles are all that keep a failover from being possible now. Who knows only his
+// own part cannot tell.
 func obstacles(st api.Status, spec *fsm.Spec) []obstacle {
 	var out []obstacle
 	if st.Cluster.Leader == "" {
 		out = append(out, obstacle{why: noLeader})
+	}
+	if st.Partial {
+		return out
 	}
 	out = append(out, missingVotes(st)...)
 	for _, sys := range st.Systems {
@@ -104,26 +108,42 @@ func missingVotes(st api.Status) []obstacle {
 
 // alarms says what is wrong and what to do about it, worst first.
 func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Alarm {
-	out := slices.Clone(l.Alarms)
+	own := func(a []api.Alarm) []api.Alarm { return ownAlarms(st.Node.ID, a) }
+	out := own(slices.Clone(l.Alarms))
 	out = append(out, clusterAlarms(st, obstacles)...)
 	out = append(out, membersAlarms(st)...)
 	out = append(out, slotAlarms(s)...)
 	out = append(out, failureAlarms(st.Failures, s.Spec())...)
 	out = append(out, seenAlarms(s)...)
-	out = append(out, ungated(st, s)...)
-	out = append(out, withheldAlarms(st.Node)...)
-	out = append(out, guardAlarms(st)...)
+	if !st.Partial { // who has a gate is not known to who knows only his own part
+		out = append(out, ungated(st, s)...)
+	}
+	out = append(out, own(withheldAlarms(st.Node))...)
+	out = append(out, own(guardAlarms(st))...)
 	out = append(out, betAlarms(st)...)
 	out = append(out, maintenanceAlarms(st.Cluster.Maintenance)...)
 	if len(st.Differences) > 0 {
 		out = append(out, api.Alarm{
-			Severity: api.Warning,
-			What:     "this node's file differs from what the cluster has agreed, which holds: " + strings.Join(st.Differences, "; "),
-			Do:       "the file counts at founding only: put back into it what the cluster has agreed",
+			Severity: api.Warning, Node: st.Node.ID,
+			What: "this node's file differs from what the cluster has agreed, which holds: " + strings.Join(st.Differences, "; "),
+			Do:   "the file counts at founding only: put back into it what the cluster has agreed",
 		})
 	}
-	slices.SortStableFunc(out, func(a, b api.Alarm) int { return rank(a.Severity) - rank(b.Severity) })
+	sortAlarms(out)
 	return out
+}
+
+// ownAlarms are those that only the node itself can tell of.
+func ownAlarms(node fsm.MemberID, alarms []api.Alarm) []api.Alarm {
+	for i := range alarms {
+		alarms[i].Node = node
+	}
+	return alarms
+}
+
+// sortAlarms puts the worst first.
+func sortAlarms(alarms []api.Alarm) {
+	slices.SortStableFunc(alarms, func(a, b api.Alarm) int { return rank(a.Severity) - rank(b.Severity) })
 }
 
 func rank(severity string) int {
@@ -145,13 +165,13 @@ func clusterAlarms(st api.Status, obstacles []obstacle) []api.Alarm {
 		})
 	case !st.Node.Ready:
 		out = append(out, api.Alarm{
-			Severity: api.Note, What: waiting("this node is not ready yet", st.Node.Waiting),
+			Severity: api.Note, Node: st.Node.ID, What: waiting("this node is not ready yet", st.Node.Waiting),
 			Do: "nothing, if it does not last; restart no other node until it is",
 		})
 	}
 	if st.Cluster.ID != "" && st.Node.Epoch != 0 && !st.Node.Lease.Running && hasAtMostOne(st) {
 		out = append(out, api.Alarm{
-			Severity: api.Warning, What: "this node's lease has ended: it holds no at-most-one item",
+			Severity: api.Warning, Node: st.Node.ID, What: "this node's lease has ended: it holds no at-most-one item",
 			Do: "see which voters it does not hear; the lease begins anew when a majority answers",
 		})
 	}
@@ -194,9 +214,9 @@ func memberAlarms(st api.Status, m api.Member) []api.Alarm {
 		if m.State == api.MemberDown || m.State == api.MemberNever {
 			severity = api.Note // said already that it is not there; this is how it shows
 		}
-		out = append(out, api.Alarm{Severity: severity, What: what, Do: do})
+		out = append(out, api.Alarm{Severity: severity, Node: st.Node.ID, What: what, Do: do})
 	} else if up(m.State) {
-		out = append(out, lossAlarms(m)...)
+		out = append(out, ownAlarms(st.Node.ID, lossAlarms(m))...)
 	}
 	return out
 }

@@ -21,6 +21,7 @@ type Local struct {
 	Differences []string  // between the file and the log
 	Failures    []api.Failure
 	Alarms      []api.Alarm // the daemon's own
+	Partial     bool        // it is an agent's, which knows its own part alone
 }
 
 // Peer is what this node found when it tried to reach a member.
@@ -46,9 +47,10 @@ func Compose(l Local, s *fsm.State, at fsm.Index) api.Status {
 		Stamp:       api.Stamp{Index: at, AgeMS: l.AgeMS, Leader: string(l.Leader)},
 		Node:        l.Node,
 		Members:     membersOf(l, s, spec),
-		Systems:     systemsOf(s, spec),
+		Systems:     systemsOf(s, spec, l.Partial),
 		Failures:    slices.Concat(failuresOf(s), l.Failures),
 		Differences: l.Differences,
+		Partial:     l.Partial,
 	}
 	if g := &st.Node.Gate; g.State == api.GateOpen || g.State == api.GateShut {
 		g.Protection = api.Protect(g.Owned)
@@ -99,9 +101,13 @@ func membersOf(l Local, s *fsm.State, spec *fsm.Spec) []api.Member {
 	out := []api.Member{}
 	for _, name := range memberNames(s, spec) {
 		server := spec.Servers[name]
-		reg, _ := s.Member(name)
+		reg, known := s.Member(name)
+		state := memberState(s, name)
+		if l.Partial && !known {
+			state = api.MemberUnknown
+		}
 		m := api.Member{
-			Name: name, Address: server.Addr, Role: server.Role.String(), State: memberState(s, name),
+			Name: name, Address: server.Addr, Role: server.Role.String(), State: state,
 			Epoch: reg.Epoch, Instance: reg.Host.Instance, Gate: reg.Gate,
 			Voter: slices.ContainsFunc(s.Voters().IDs, func(v fsm.VoterID) bool { return v.Member() == name }),
 		}
@@ -138,7 +144,7 @@ func (p Peer) quality() (rttUS, loss, lossFrom *int64) {
 	return rttUS, permille(p.Loss), permille(p.LossFrom)
 }
 
-func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {
+func systemsOf(s *fsm.State, spec *fsm.Spec, partial bool) []api.System {
 	out := []api.System{}
 	for _, id := range sortedKeys(spec.Systems) {
 		sys := spec.Systems[id]
@@ -148,12 +154,12 @@ func systemsOf(s *fsm.State, spec *fsm.Spec) []api.System {
 			Outstanding: outstandingOf(s, id),
 			Maintenance: s.Maintained(id), Takeover: takeoverOf(s, spec, sys), Fence: sys.Fence,
 		}
-		switch sys.Split {
-		case fsm.Replicate:
+		switch {
+		case sys.Split == fsm.Nothing:
+		case sys.Split != fsm.Replicate:
+			countSlots(&as, s, sys, partial)
+		case !partial: // else the others are not known
 			countReplicated(&as, s, sys)
-		case fsm.Nothing:
-		default:
-			countSlots(&as, s, sys)
 		}
 		out = append(out, as)
 	}
@@ -189,7 +195,9 @@ func countReplicated(as *api.System, s *fsm.State, sys fsm.System) {
 	}
 }
 
-func countSlots(as *api.System, s *fsm.State, sys fsm.System) {
+// countSlots counts the items of one system; partial: those there are, since the
+// others' are not known.
+func countSlots(as *api.System, s *fsm.State, sys fsm.System, partial bool) {
 	placed := 0
 	for slot := range s.SlotsOf(sys.Name) {
 		if !configured(s.Spec(), slot.Key) {
@@ -208,6 +216,9 @@ func countSlots(as *api.System, s *fsm.State, sys fsm.System) {
 		}
 	}
 	as.Items = len(sys.Items)
+	if partial {
+		as.Items = placed
+	}
 	as.Unheld += as.Items - placed
 }
 
