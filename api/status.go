@@ -29,14 +29,14 @@ type Node struct {
 	// the log itself, or when there is none.
 	Informant fsm.MemberID `json:"informant,omitempty"`
 	Ready     bool         `json:"ready"`
-	Waiting  []string     `json:"waiting,omitempty"` // not ready: for what, in words
-	Epoch    fsm.Epoch    `json:"epoch"`             // this process's newest; 0: none
-	Lease    Lease        `json:"lease"`
-	Drops    []Drop       `json:"drops,omitempty"`
-	DataDir  string       `json:"data_dir,omitempty"`
-	File     string       `json:"file,omitempty"`
-	Gate     Gate         `json:"gate"`
-	Guard    Guard        `json:"guard"`
+	Waiting   []string     `json:"waiting,omitempty"` // not ready: for what, in words
+	Epoch     fsm.Epoch    `json:"epoch"`             // this process's newest; 0: none
+	Lease     Lease        `json:"lease"`
+	Drops     []Drop       `json:"drops,omitempty"`
+	DataDir   string       `json:"data_dir,omitempty"`
+	File      string       `json:"file,omitempty"`
+	Gate      Gate         `json:"gate"`
+	Guard     Guard        `json:"guard"`
 	// Addresses are the items that flip has plumbed here itself.
 	Addresses []Address `json:"addresses,omitempty"`
 	// Withheld are the items whose `down` fails here: nobody may start them.

@@ -24,6 +24,9 @@ type LocalConfig struct {
 	Metrics  http.Handler // nil: there are none
 	Doctor   DoctorSource // nil: not for who asks here
 	Hub      *Hub         // nil: nobody can watch
+	// Elsewhere is not nil on a node that has only its own part of what is agreed:
+	// all that is not about this node itself is handed on.
+	Elsewhere Elsewhere
 	// Operator says who is at the other end of a connection; an error refuses him.
 	// nil: the socket's mode has let him in.
 	Operator func(net.Conn) (string, error)
@@ -54,10 +57,14 @@ func NewLocal(c LocalConfig) *Server {
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}
-	if c.Operator != nil {
-		return newServer(whoChanges(r.mux, c.Operator, c.Log), c.Log)
+	var h http.Handler = r.mux
+	if c.Elsewhere != nil {
+		h = l.handingOn(r)
 	}
-	return newServer(r.mux, c.Log)
+	if c.Operator != nil {
+		h = whoChanges(h, c.Operator, c.Log)
+	}
+	return newServer(h, c.Log)
 }
 
 func (l local) status(r *http.Request) (any, error) {

@@ -24,6 +24,9 @@ type MembersConfig struct {
 	Log  zerolog.Logger
 	Node Node
 	Peer PeerNode
+	// Others says whom to ask instead of a node that knows only a part of who is a
+	// member; nil: never.
+	Others func() (addrs []string, partial bool)
 	// Identify says which member is at the other end of a connection, as its
 	// certificate says. An error refuses the request.
 	Identify func(net.Conn) (fsm.MemberID, error)
