@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -81,17 +82,46 @@ func overWire(t rapid.TB, p Part) Part {
 	return back
 }
 
-// agents makes some servers of a Spec agents.
-func (w *world) agents(c Command) Command {
-	if s, ok := c.(SetSpec); ok {
-		for id, server := range s.Spec.Servers {
-			if server.Role = RoleVoter; w.chance(40) {
-				server.Role = RoleAgent
-			}
-			s.Spec.Servers[id] = server
-		}
+// edit changes one thing of the present Spec.
+func (w *world) edit() Command {
+	spec := w.d.s.spec.clone()
+	m, id := w.anyMember(), draw(w, []SystemID{"all", "ip", "least", "one"})
+	server, in := spec.Servers[m]
+	if !in {
+		server = testSpec().Servers[m]
 	}
-	return c
+	sys, known := spec.Systems[id]
+	if !known {
+		sys = testSpec().Systems[id]
+	}
+	switch w.roll(5) {
+	case 0:
+		server.Role = draw(w, []Role{RoleVoter, RoleAgent, RoleAgent})
+	case 1, 2:
+		if at, lists := slices.BinarySearch(server.Systems, id); lists {
+			server.Systems = slices.Delete(server.Systems, at, at+1)
+		} else {
+			server.Systems = slices.Insert(server.Systems, at, id)
+		}
+	case 3:
+		w.system(&sys)
+	default:
+		delete(spec.Systems, id)
+		known = false
+	}
+	spec.Servers[m] = server
+	if known || w.chance(50) {
+		spec.Systems[id] = sys
+	}
+	return SetSpec{Was: spec.Version, Spec: spec}
+}
+
+// next is a command of a history in which the configuration changes often.
+func (w *world) next() Command {
+	if w.chance(15) {
+		return w.edit()
+	}
+	return w.command()
 }
 
 // Any history: what a member makes of the Parts that it is sent is what it would make
@@ -109,7 +139,7 @@ func TestPartsAgainstOracle(t *testing.T) {
 			old, was := w.d.s, w.d.at
 			for range 1 + w.roll(3) { // a step may be several entries
 				w.d.at++
-				next, _, err := w.d.s.Apply(w.d.at, Encode(w.agents(w.command())))
+				next, _, err := w.d.s.Apply(w.d.at, Encode(w.next()))
 				if err != nil {
 					rt.Fatal(err)
 				}
@@ -178,44 +208,6 @@ func (w *world) sameSlices(part, whole *State, m MemberID) {
 	}
 }
 
-// crowd is a cluster of n voters and agents agents with a slot each, at its rest.
-func crowd(t testing.TB, agents, items int) (*State, Index) {
-	spec := testSpec()
-	for i := range agents {
-		id := MemberID(fmt.Sprintf("agent-%04d", i))
-		spec.Servers[id] = Server{Addr: "192.0.2.9:1", Role: RoleAgent, Systems: []SystemID{"one"}}
-	}
-	sys := spec.Systems["one"]
-	sys.Items = nil
-	for i := range items {
-		sys.Items = append(sys.Items, Item{ID: ItemID(fmt.Sprintf("item-%05d", i))})
-	}
-	spec.Systems["one"] = sys
-	apply := func(s *State, at Index, c Command) *State {
-		next, res, err := s.Apply(at, Encode(c))
-		if err != nil || !res.Applied {
-			t.Fatalf("%T: %+v, %v", c, res, err)
-		}
-		return next
-	}
-	s, at := apply(New(), 1, SetSpec{Cluster: "c1", Spec: spec}), Index(1)
-	ids := slices.Sorted(maps.Keys(spec.Servers))
-	for _, id := range ids {
-		at++
-		s = apply(s, at, Register{Member: id, Nonce: nonce("n %s", id), Process: nonce("p %s", id), Host: hostOf(id), Gate: true})
-	}
-	var moves []Move
-	for i, item := range sys.Items {
-		to := ids[i%agents]
-		moves = append(moves, Move{Key: Key{System: "one", Item: item.ID}, Home: to, To: to})
-	}
-	for chunk := range slices.Chunk(moves, MaxMoves) {
-		at++
-		s = apply(s, at, Assign{Moves: chunk})
-	}
-	return s, at
-}
-
 // A member's record is told to whom it concerns: the owners of what it may hold.
 func TestPartTellsOfThoseInTheWay(t *testing.T) {
 	d := founded(t, on("one", func(s *System) { s.TakeoverAfter = NeverTakeOver }))
@@ -275,132 +267,84 @@ func TestPartRefused(t *testing.T) {
 	}
 }
 
-// samplePart has every field set.
-func samplePart() Part {
-	entry := Entry{
-		Member: "b", Epoch: 3, Token: 5, Host: hostOf("b"), Addrs: []string{"198.51.100.1/24"}, Gated: true, AtMostOne: true, Void: true,
-		Recipe: &Recipe{Action: ActionHooks, Down: "down", Config: []byte("{}"), StopTimeout: 1},
-	}
-	spec := addressSpec()
-	return Part{
-		Member: "a", At: 12, Since: 10,
-		Head: &PartHead{
-			Cluster: "c1", Version: 4, Timing: spec.Timing, Quorum: 2, RemoveOnFailure: true,
-			Servers: []Server{{Name: "a", Addr: "192.0.2.1:2200", Role: RoleAgent, Systems: []SystemID{"one"}}},
-			Voters:  Voters{Index: 2, IDs: []VoterID{"b/1"}}, MaxTTL: 3, Maintained: []SystemID{""},
-		},
-		Systems: []System{spec.Systems["ip"].told("ip")},
-		Dropped: []SystemID{"gone"},
-		Members: []PartMember{{"a", Member{Epoch: 7, Nonce: nonce("n"), Process: nonce("p"), Host: hostOf("a"), Up: true, Settled: true, FirstTTL: 1}}},
-		Gone:    []MemberID{"c"},
-		Slots: []Slot{{
-			Key: ipX, Home: "a", Owner: "a", Token: 9, Previous: "b", Reason: "why", Gated: true, AtMostOne: true, Acquired: 7,
-			Outstanding: []Entry{entry}, Seen: &Seen{By: "b", Token: 9, OK: true},
-		}},
-		Left:     []Key{oneX},
-		Failures: []PartFailure{{"a", Failure{Key: oneY, Token: 3, Err: "exit status 1"}}},
-		Mended:   []PartClaim{{"b", ipX}},
-	}
-}
-
-func TestGoldenPart(t *testing.T) {
-	p := samplePart()
-	back, err := DecodePart(golden(t, "part-v1", p.Encode()))
+// Whom a failure may concern hears of it: whoever waits for what the member may still
+// hold, also when he comes to wait only later.
+func TestPartTellsOfFailuresInTheWay(t *testing.T) {
+	d := founded(t, on("one", func(s *System) { s.TakeoverAfter = 5 * time.Second }))
+	token := d.give("a", oneX)
+	d.must(Report{Member: "a", Epoch: d.epoch("a"), Failed: []Failure{{Key: oneX, Token: token, Err: "exit status 1"}}})
+	c, err := New().WithPart(d.s.Part("c", d.at))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(back, p) {
-		t.Fatalf("got\n%+v\nwant\n%+v", back, p)
+	old, was := d.s, d.at
+	d.give("c", oneX)
+	d.down("a")
+	part, _ := d.s.PartSince("c", d.at, old, was)
+	if c, err = c.WithPart(part); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestDecodePartRefuses(t *testing.T) {
-	raw := samplePart().Encode()
-	cases := map[string]struct {
-		raw []byte
-		why string
-	}{
-		"empty":           {nil, "empty"},
-		"another version": {append([]byte{9}, raw[1:]...), "version 9 is unknown, this program knows 1"},
-		"cut off":         {raw[:len(raw)-3], "decode a part"},
-		"too long":        {append(slices.Clone(raw), 0), "1 bytes too many"},
+	if _, failed := c.FailureOf("a", oneX); !failed {
+		t.Fatalf("c is not told that a has failed: %+v", part)
 	}
-	for name, c := range cases {
-		if _, err := DecodePart(c.raw); err == nil || !strings.Contains(err.Error(), c.why) {
-			t.Errorf("%s: want %q, got %v", name, c.why, err)
+	me := d.memberOf("c")
+	for _, job := range c.Slice("c", me.Epoch, me.Host.Machine, d.at).Want {
+		if job.Key == oneX && (len(job.Blocked) != 1 || job.Blocked[0].After != 0) {
+			t.Fatalf("c bets on a member whose down may have failed: %+v", job)
 		}
 	}
 }
 
-// FuzzDecodePart: whatever comes in is refused, or is a Part that is written as it
-// was understood; adding it to what was read fails or not, and nothing else happens.
-func FuzzDecodePart(f *testing.F) {
-	d := founded(f)
-	d.give("a", oneX, ipX)
-	d.give("b", oneX, ipX)
-	f.Add(samplePart().Encode())
-	f.Add(d.s.Part("a", 10).Encode())
-	f.Add(d.s.Part("b", 10).Encode())
-	a, err := New().WithPart(d.s.Part("a", 10))
+// A failure of what another has by now is told as the Spec describes the item, by a
+// Part as by the whole.
+func TestFailureOfAnothersSlot(t *testing.T) {
+	d := founded(t)
+	d.give("b", ipX)
+	token := d.give("a", ipX)
+	d.release("b", d.claim("b", ipX))
+	d.must(Report{Member: "a", Epoch: d.epoch("a"), Failed: []Failure{{Key: ipX, Token: token, Err: "no carrier"}}})
+	d.give("c", ipX)
+	d.release("a", d.claim("a", ipX))
+	part, err := New().WithPart(d.s.Part("a", d.at))
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	before := snapshot(f, a)
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := DecodePart(raw)
-		if err != nil {
-			return
+	me := d.memberOf("a")
+	for _, s := range []*State{part, d.s} {
+		failed := s.Slice("a", me.Epoch, me.Host.Machine, d.at).Failed
+		if len(failed) != 1 || failed[0].Key != ipX || failed[0].Token != token || !failed[0].AtMostOne || len(failed[0].Addrs) != 1 {
+			t.Fatalf("failed: %+v", failed)
 		}
-		again, err := DecodePart(p.Encode())
-		if err != nil || !bytes.Equal(again.Encode(), p.Encode()) {
-			t.Fatalf("%+v becomes %+v, %v", p, again, err)
+		if failed[0].Gated || failed[0].Previous != "" || failed[0].Reason != "" {
+			t.Fatalf("what c has says nothing about a: %+v", failed[0])
 		}
-		for _, s := range []*State{New(), a} {
-			if next, err := s.WithPart(p); err == nil {
-				_ = next.Slice(p.Member, 1, "m", p.At)
-			}
-		}
-		if !bytes.Equal(snapshot(t, a), before) {
-			t.Fatal("what was read before has changed")
-		}
-	})
-}
-
-// One slot moves in a crowd: who is concerned, and what they are told.
-func BenchmarkStep(b *testing.B) {
-	for _, agents := range []int{10, 1000} {
-		s, at := crowd(b, agents, 10*agents)
-		k := Key{System: "one", Item: "item-00000"}
-		slot, _ := s.Slot(k)
-		next, _, err := s.Apply(at+1, Encode(Assign{Moves: []Move{{Key: k, Was: slot.Token, To: "agent-0005"}}}))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(fmt.Sprintf("%d agents", agents), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				st := next.Step(at+1, s, at)
-				who, all := st.Concerned()
-				if all || len(who) != 2 {
-					b.Fatal(who)
-				}
-				for _, m := range who {
-					if p, changed := st.Part(m); changed {
-						p.Encode()
-					}
-				}
-			}
-		})
 	}
 }
 
-// All agents read anew, as when a voter has died.
-func BenchmarkWholeParts(b *testing.B) {
-	s, at := crowd(b, 1000, 10_000)
-	for b.Loop() {
-		s.owners = &owners{}
-		for i := range 1000 {
-			s.Part(MemberID(fmt.Sprintf("agent-%04d", i)), at).Encode()
+// Who comes to serve a system is told of it although nothing of it has changed, and
+// forgets it when he serves it no longer and has nothing of it.
+func TestPartFollowsTheList(t *testing.T) {
+	d := founded(t)
+	lists := func(systems ...SystemID) func(*Spec) {
+		return func(s *Spec) {
+			server := s.Servers["c"]
+			server.Systems = systems
+			s.Servers["c"] = server
+		}
+	}
+	c, err := New().WithPart(d.s.Part("c", d.at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, systems := range [][]SystemID{{"all", "ip", "least"}, {"all", "ip", "least", "one"}} {
+		old, was := d.s, d.at
+		d.must(d.respec(lists(systems...)))
+		part, _ := d.s.PartSince("c", d.at, old, was)
+		if c, err = c.WithPart(part); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(c.Spec().Systems)); !slices.Equal(got, systems) {
+			t.Fatalf("c knows %v, and serves %v", got, systems)
 		}
 	}
 }
