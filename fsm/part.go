@@ -13,7 +13,7 @@ import (
 // by, as the whole one does. It has
 //   - the Spec with the servers that vote and the member itself, and with the systems
 //     that it serves or has something of;
-//   - the committed voters, the largest ttl, the maintenance;
+//   - the committed voters, the largest ttl, the maintenance, how far the rotation of the key is;
 //   - the slots that the member owns or has an entry in;
 //   - its own record, and those of the members whose entries stand in these slots;
 //   - its own failures, and those of such members for these slots.
@@ -49,6 +49,7 @@ type PartHead struct {
 	Voters          Voters
 	MaxTTL          time.Duration
 	Maintained      []SystemID `codec:",omitempty"`
+	Keys            *Keys      `codec:",omitempty"` // what Keys.For says to the member; nil: it was never rotated
 }
 
 // PartMember is a member's record.
@@ -121,7 +122,7 @@ func (s *State) head(m MemberID, electors []Server) *PartHead {
 	h := &PartHead{
 		Cluster: s.cluster, Version: s.spec.Version, Timing: s.spec.Timing, Quorum: s.spec.Quorum,
 		RemoveOnFailure: s.spec.RemoveOnFailure, Voters: s.voters, MaxTTL: s.maxTTL, Maintained: s.maintained,
-		Servers: electors,
+		Servers: electors, Keys: s.keysFor(m),
 	}
 	if me, in := s.spec.Servers[m]; in && !me.Votes() {
 		me.Name = m
@@ -129,6 +130,15 @@ func (s *State) head(m MemberID, electors []Server) *PartHead {
 		h.Servers = slices.Insert(slices.Clone(electors), at, me)
 	}
 	return h
+}
+
+// keysFor is what a member is told of the cluster's key.
+func (s *State) keysFor(m MemberID) *Keys {
+	if s.keys == nil {
+		return nil
+	}
+	k := s.keys.For(m)
+	return &k
 }
 
 // failuresOf are the failures of a member, by key.
@@ -144,6 +154,7 @@ func (s *State) failuresOf(m MemberID) []Failure {
 // parcel collects what goes into one member's Part: names and keys, which are looked
 // up when all is known.
 type parcel struct {
+	head     bool
 	slots    []*Slot
 	left     []Key
 	members  map[MemberID]bool

@@ -18,6 +18,10 @@ import (
 func partOracle(s *State, m MemberID) *State {
 	c := New().begin(0)
 	c.next.cluster, c.next.voters, c.next.maxTTL, c.next.maintained = s.cluster, s.voters, s.maxTTL, s.maintained
+	if s.keys != nil {
+		k := s.keys.For(m)
+		c.next.keys = &k
+	}
 	spec := *s.spec
 	spec.Servers, spec.Systems = map[MemberID]Server{}, map[SystemID]System{}
 	wanted, others := map[SystemID]bool{}, map[MemberID]bool{m: true}
@@ -288,10 +292,25 @@ func TestPartTellsOfFailuresInTheWay(t *testing.T) {
 		t.Fatalf("c is not told that a has failed: %+v", part)
 	}
 	me := d.memberOf("c")
-	for _, job := range c.Slice("c", me.Epoch, me.Host.Machine, d.at).Want {
-		if job.Key == oneX && (len(job.Blocked) != 1 || job.Blocked[0].After != 0) {
-			t.Fatalf("c bets on a member whose down may have failed: %+v", job)
+	blocked := func() []Blocker {
+		for _, job := range c.Slice("c", me.Epoch, me.Host.Machine, d.at).Want {
+			if job.Key == oneX {
+				return job.Blocked
+			}
 		}
+		return nil
+	}
+	if b := blocked(); len(b) != 1 || b[0].After != 0 {
+		t.Fatalf("c bets on a member whose down may have failed: %+v", b)
+	}
+	old, was = d.s, d.at
+	d.must(Cleanup{})
+	part, _ = d.s.PartSince("c", d.at, old, was)
+	if c, err = c.WithPart(part); err != nil {
+		t.Fatal(err)
+	}
+	if b := blocked(); len(b) != 1 || b[0].After == 0 {
+		t.Fatalf("c does not know that the failure is forgotten: %+v", b)
 	}
 }
 

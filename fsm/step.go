@@ -16,13 +16,14 @@ type Step struct {
 	all      bool
 	parcels  map[MemberID]*parcel
 
-	electorsOld, electorsNow []Server // if all
+	electorsOld, electorsNow []Server // if anybody's head may have changed
 }
 
 // Step compares with an older State, read at `was`.
 func (s *State) Step(at Index, old *State, was Index) *Step {
 	st := &Step{old: old, now: s, was: was, at: at, all: s.headed(old), parcels: make(map[MemberID]*parcel)}
-	if st.all {
+	st.keys()
+	if st.all || len(st.parcels) > 0 {
 		st.electorsOld, st.electorsNow = old.spec.electors(), s.spec.electors()
 	}
 	st.slots()
@@ -35,7 +36,26 @@ func (s *State) Step(at Index, old *State, was Index) *Step {
 func (s *State) headed(old *State) bool {
 	return s.spec != old.spec || s.cluster != old.cluster || s.maxTTL != old.maxTTL ||
 		s.voters.Index != old.voters.Index || !slices.Equal(s.voters.IDs, old.voters.IDs) ||
-		!slices.Equal(s.maintained, old.maintained)
+		!slices.Equal(s.maintained, old.maintained) || !s.sameKeys(old)
+}
+
+// sameKeys reports whether all are told the same of the cluster's key, but for what
+// each has acknowledged by itself.
+func (s *State) sameKeys(old *State) bool {
+	const nobody = ""
+	return s.keys == old.keys || reflect.DeepEqual(s.keysFor(nobody), old.keysFor(nobody))
+}
+
+// keys looks who has acknowledged a phase of the key's rotation.
+func (st *Step) keys() {
+	was, is := st.old.Keys().Acked, st.now.Keys().Acked
+	for _, lists := range [][2][]MemberID{{was, is}, {is, was}} {
+		for _, m := range lists[0] {
+			if _, both := slices.BinarySearch(lists[1], m); !both {
+				st.of(m).head = true
+			}
+		}
+	}
 }
 
 // of is a member's parcel.
@@ -114,10 +134,10 @@ func (st *Step) Concerned() (who []MemberID, all bool) {
 // Part is what has changed of a member's Part; false: nothing has.
 func (st *Step) Part(m MemberID) (Part, bool) {
 	p, concerned := st.parcels[m]
-	if !st.all {
-		if !concerned {
-			return Part{}, false
-		}
+	switch {
+	case !concerned && !st.all:
+		return Part{}, false
+	case !st.all && !p.head:
 		return st.finish(p.part(st.now, m), nil)
 	}
 	mine := newParcel()
