@@ -37,8 +37,12 @@ func hostOf(name fsm.MemberID) fsm.Host {
 	return fsm.Host{Machine: "m-" + string(name), Boot: "b", Instance: "i-" + string(name)}
 }
 func nonceOf(name fsm.MemberID, of byte) (n fsm.Nonce) { copy(n[:], name); n[15] = of; return n }
+func senderOf(name fsm.MemberID) secure.Sender {
+	return secure.Sender{Name: name, Instance: "i-" + string(name), Process: nonceOf(name, 1)}
+}
+
 func boxOf(name fsm.MemberID) *secure.Box {
-	return keys().Box(secure.Sender{Name: name, Instance: "i-" + string(name), Process: nonceOf(name, 1)})
+	return keys().Box(senderOf(name))
 }
 
 // crowd is a leader among three voters with many agents, all of them up.
