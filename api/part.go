@@ -1,6 +1,11 @@
 package api
 
-import "github.com/flip-ha/flip/fsm"
+import (
+	"errors"
+	"slices"
+
+	"github.com/flip-ha/flip/fsm"
+)
 
 // PathPart is a POST of a PartRequest on the members-only port. Its answer does not
 // end: PartFrames as JSON lines, for as long as the asker reads and the voter lives.
@@ -18,6 +23,9 @@ type PartRequest struct {
 	// Have is how far the asker has read. A voter that has not come as far waits a
 	// moment and then answers with CodeBehind: nobody reads backwards.
 	Have fsm.Index `json:"have"`
+	// Spec is the version of the configuration that the asker has: of the systems that
+	// it serves it need not be told that one again, which may be most of a Part.
+	Spec fsm.Index `json:"spec,omitempty"`
 }
 
 // PartFrame is one line of the answer. The first has a whole Part, the others what
@@ -30,4 +38,40 @@ type PartFrame struct {
 	Leader     fsm.MemberID `json:"leader,omitempty"` // "" when the voter knows none
 	LeaderAddr string       `json:"leader_addr,omitempty"`
 	Part       []byte       `json:"part,omitempty"` // for fsm.DecodePart
+	// Kept: a whole Part without the systems that the member serves. It has these: they
+	// are those of the configuration of that version.
+	Kept bool `json:"kept,omitempty"`
+}
+
+// LeaveOut takes out of a whole Part the systems that its member serves, for who has
+// them.
+func LeaveOut(p *fsm.Part) {
+	mine := served(p)
+	p.Systems = slices.DeleteFunc(p.Systems, func(sys fsm.System) bool { return slices.Contains(mine, sys.Name) })
+}
+
+// PutBack reverses LeaveOut with the configuration that one has.
+func PutBack(p *fsm.Part, spec *fsm.Spec) error {
+	if p.Head == nil || spec == nil || p.Head.Version != spec.Version {
+		return errors.New("systems were left out that are not of the configuration that is known")
+	}
+	for _, id := range served(p) {
+		if sys, there := spec.Systems[id]; there {
+			p.Systems = append(p.Systems, sys)
+		}
+	}
+	return nil
+}
+
+// served are the systems that the member serves.
+func served(p *fsm.Part) []fsm.SystemID {
+	if p.Head == nil {
+		return nil
+	}
+	for _, s := range p.Head.Servers {
+		if s.Name == p.Member {
+			return s.Systems
+		}
+	}
+	return nil
 }

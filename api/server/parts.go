@@ -77,6 +77,7 @@ type reader struct {
 	anew     bool          // there were too many: it is to be told the whole
 	told     struct {
 		part   fsm.Index // of the last frame with a Part
+		spec   fsm.Index // the version of the configuration that it has
 		leader leading
 	}
 }

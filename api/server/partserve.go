@@ -46,6 +46,7 @@ func (m members) part(w http.ResponseWriter, req *http.Request) error {
 		return err
 	}
 	defer m.Parts.leave(r)
+	r.told.spec = in.Spec
 	s := &partStream{parts: m.Parts, reader: r, w: w, rc: http.NewResponseController(w), ctx: req.Context()}
 	defer s.cutOff()()
 	if err := s.run(now); err != nil {
@@ -155,7 +156,7 @@ func (s *partStream) tell(now present, due bool) (sent bool, err error) {
 	}
 	if !sent && (due || now.leader != told.leader) {
 		sent = true
-		if err := s.put(now.at, now.leader, nil); err != nil {
+		if err := s.put(now.leader, api.PartFrame{Index: now.at}); err != nil {
 			return false, err
 		}
 	}
@@ -172,29 +173,41 @@ func (s *partStream) part(l leading, of func() (fsm.Part, bool)) error {
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}
-	part, changed := of()
-	var bytes []byte
-	if changed {
-		if part.Since != 0 {
-			part.Since = s.reader.told.part // nothing concerned the member in between
-		}
-		bytes = part.Encode()
-	}
+	frame, changed := s.frame(of())
 	<-s.parts.building
 	if !changed {
 		return nil
 	}
-	s.reader.told.part = part.At
-	return s.put(part.At, l, bytes)
+	s.reader.told.part = frame.Index
+	return s.put(l, frame)
+}
+
+// frame makes a frame of a Part.
+func (s *partStream) frame(part fsm.Part, changed bool) (api.PartFrame, bool) {
+	if !changed {
+		return api.PartFrame{}, false
+	}
+	told := &s.reader.told
+	out := api.PartFrame{Index: part.At}
+	if part.Since != 0 {
+		part.Since = told.part // nothing concerned the member in between
+	} else if out.Kept = told.spec != 0 && told.spec == part.Head.Version; out.Kept {
+		api.LeaveOut(&part)
+	}
+	if part.Head != nil {
+		told.spec = part.Head.Version
+	}
+	out.Part = part.Encode()
+	return out, true
 }
 
 // put writes one frame. A member that takes nothing for too long loses the stream.
-func (s *partStream) put(at fsm.Index, l leading, part []byte) error {
-	age := int64(-1)
+func (s *partStream) put(l leading, frame api.PartFrame) error {
+	frame.AgeMS, frame.Leader, frame.LeaderAddr = -1, l.name, l.addr
 	if a := s.parts.node.Age(); a >= 0 {
-		age = a.Milliseconds()
+		frame.AgeMS = a.Milliseconds()
 	}
-	line, err := json.Marshal(api.PartFrame{Index: at, AgeMS: age, Leader: l.name, LeaderAddr: l.addr, Part: part})
+	line, err := json.Marshal(frame)
 	if err != nil {
 		return err
 	}

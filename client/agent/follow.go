@@ -215,10 +215,13 @@ func (f *follower) open(ctx context.Context, voter fsm.MemberID, now time.Time) 
 	l := &link{voter: voter, begun: now, end: end}
 	cfg := &f.n.cfg
 	to := client.Target{Addr: f.n.spec().Servers[voter].Addr, Name: voter}
-	req := api.PartRequest{Member: cfg.Self, Instance: cfg.Instance, Cluster: cfg.Cluster, Have: max(cfg.Have, f.n.view().at)}
+	has := f.n.view()
+	req := api.PartRequest{
+		Member: cfg.Self, Instance: cfg.Instance, Cluster: cfg.Cluster, Have: max(cfg.Have, has.at), Spec: has.state.Spec().Version,
+	}
 	f.links.Go(func() {
 		defer end()
-		l.follow(ctx, cfg.Peers, to, req, f.heard)
+		l.follow(ctx, cfg.Peers, to, req, has.state.Spec(), f.heard)
 	})
 	return l
 }

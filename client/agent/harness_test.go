@@ -50,7 +50,7 @@ type voter struct {
 	mu      sync.Mutex
 	state   *fsm.State
 	at      fsm.Index
-	leader  fsm.MemberID // as it believes
+	leader  leader // as it believes
 	age     time.Duration
 	stuck   bool          // its log stands still
 	hung    chan struct{} // not nil: it says nothing until this is closed
@@ -160,8 +160,12 @@ func (c *cluster) settled(m fsm.MemberID) bool {
 func (c *cluster) spread() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	addr := string(c.leader) + ":1"
+	if v := c.voters[c.leader]; v != nil {
+		addr = v.addr
+	}
 	for _, v := range c.voters {
-		v.see(c.state, c.at, c.leader)
+		v.see(c.state, c.at, leader{c.leader, addr})
 	}
 }
 
@@ -181,7 +185,7 @@ func (c *cluster) move(item fsm.ItemID, to fsm.MemberID) fsm.Index {
 	return c.do(fsm.Assign{Moves: []fsm.Move{{Key: k, Was: slot.Token, To: to, Reason: "a test"}}})
 }
 
-func (v *voter) see(s *fsm.State, at fsm.Index, leader fsm.MemberID) {
+func (v *voter) see(s *fsm.State, at fsm.Index, leader leader) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.stuck {
@@ -225,10 +229,10 @@ func (v *voter) Changed(after fsm.Index) <-chan struct{} {
 func (v *voter) Leader() (fsm.MemberID, string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.leader == "" {
+	if v.leader.name == "" {
 		return "", ""
 	}
-	return v.leader, string(v.leader) + ":1"
+	return v.leader.name, v.leader.addr
 }
 
 // Age implements server.PartNode.
@@ -267,7 +271,7 @@ func (v *voter) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, error
 // start runs a voter with what the log holds.
 func (c *cluster) start(name fsm.MemberID) *voter {
 	c.mu.Lock()
-	v := &voter{c: c, name: name, addr: string(name) + ":1", state: c.state, at: c.at, leader: c.leader, changed: make(chan struct{}), conns: make(chan net.Conn)}
+	v := &voter{c: c, name: name, addr: string(name) + ":1", state: c.state, at: c.at, leader: leader{c.leader, string(c.leader) + ":1"}, changed: make(chan struct{}), conns: make(chan net.Conn)}
 	c.mu.Unlock()
 	v.parts = server.NewParts(v)
 	members := server.NewMembers(server.MembersConfig{

@@ -34,7 +34,7 @@ type news struct {
 }
 
 // follow reads a stream to its end and hands on what it says.
-func (l *link) follow(ctx context.Context, peers Peers, to client.Target, req api.PartRequest, out chan<- news) {
+func (l *link) follow(ctx context.Context, peers Peers, to client.Target, req api.PartRequest, spec *fsm.Spec, out chan<- news) {
 	tell := func(n news) bool {
 		n.link = l
 		select {
@@ -50,7 +50,7 @@ func (l *link) follow(ctx context.Context, peers Peers, to client.Target, req ap
 		return
 	}
 	defer func() { _ = stream.Close() }()
-	r := reading{cluster: req.Cluster, have: req.Have}
+	r := reading{cluster: req.Cluster, have: req.Have, spec: spec}
 	for {
 		frame, err := stream.Next()
 		if err == nil {
@@ -75,6 +75,7 @@ type reading struct {
 	view
 	have    fsm.Index
 	cluster string
+	spec    *fsm.Spec // the newest known, by this stream or another
 }
 
 var errBackwards = errors.New("it has read less of the log than this member")
@@ -103,6 +104,11 @@ func (r *reading) take(f api.PartFrame) error {
 	if base == nil {
 		base = fsm.New()
 	}
+	if f.Kept {
+		if err := api.PutBack(&part, r.spec); err != nil {
+			return fmt.Errorf("take in what was read: %w", err)
+		}
+	}
 	state, err := base.WithPart(part)
 	if err != nil {
 		return fmt.Errorf("take in what was read: %w", err)
@@ -113,6 +119,6 @@ func (r *reading) take(f api.PartFrame) error {
 		}
 		r.cluster = id
 	}
-	r.view = view{state: state, at: f.Index}
+	r.view, r.spec = view{state: state, at: f.Index}, state.Spec()
 	return nil
 }
