@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -128,7 +127,7 @@ func serving(t *testing.T) (v *voting, parts *server.Parts, to Target, keys *sec
 	serve(t, server.NewMembers(server.MembersConfig{
 		Log: zerolog.Nop(), Node: v, Peer: v, Parts: parts,
 		Identify: func(c net.Conn) (fsm.MemberID, error) {
-			id, err := secure.PeerOf(c.(*tls.Conn))
+			id, err := secure.PeerOf(c)
 			return id.Name, err
 		},
 	}), port.HTTP())
