@@ -27,7 +27,7 @@ func (v *voter) tlsPort(t *testing.T, keys *secure.Keys) (addr string, stop func
 	members := server.NewMembers(server.MembersConfig{
 		Log: zerolog.Nop(), Node: v, Peer: v, Parts: v.parts,
 		Identify: func(c net.Conn) (fsm.MemberID, error) {
-			id, err := secure.PeerOf(c.(*tls.Conn))
+			id, err := secure.PeerOf(c)
 			return id.Name, err
 		},
 	})
