@@ -51,6 +51,9 @@ func (n *Node) hello() Hello {
 		Applied: v.index, Running: time.Since(n.started),
 		Hears: n.cfg.Hears == nil || n.cfg.Hears(),
 	}
+	if n.cfg.Running != nil {
+		h.Running = n.cfg.Running()
+	}
 	if h.Cluster == "" {
 		h.Cluster = n.cfg.Cluster
 	}

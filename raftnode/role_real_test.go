@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,35 @@ func TestPromoteWhileAnotherIsRemoved(t *testing.T) {
 		})
 		if w.epoch("n4") != epoch {
 			t.Error("it registered anew")
+		}
+	})
+}
+
+// A promoted one gets its vote when its voter's side has run for slack, however long its
+// Raft has.
+func TestPromotedVotesAfterSlack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.three()
+		w.respec(func(s fsm.Spec) fsm.Spec { return withAgents(s, "n4") })
+		w.respec(inRole(fsm.RoleVoter, "n4"))
+		s, _ := w.leader().View()
+		d := newDisk()
+		d.cluster = s.Cluster()
+		var side atomic.Pointer[time.Time]
+		w.start("n4", *s.Spec(), d, func(c *Config, _ *Deps) {
+			c.Running = func() time.Duration {
+				if since := side.Load(); since != nil {
+					return time.Since(*since)
+				}
+				return 0
+			}
+		})
+		w.never(5*time.Second, "it votes before its voter's side runs", func() bool { return w.leader().voters() != 3 })
+		began := time.Now()
+		side.Store(&began)
+		w.until(2*time.Second, "its vote", func() bool { return w.leader().voters() == 4 })
+		if took := time.Since(began); took < fsm.Slack(lan.Lease) {
+			t.Errorf("its vote came after %v", took)
 		}
 	})
 }
