@@ -48,8 +48,7 @@ func (n *Node) Phase() Phase {
 		p.Stage, p.Words = StageStarting, "Raft is not running"
 	case n.empty():
 		n.newPhase(&p)
-	case n.agentPhase(&p, v):
-	case n.removedPhase(&p, v, r):
+	case n.outPhase(&p, v, r):
 	case v.state.Voters().Has(n.self):
 		n.votingPhase(&p, leader)
 	default:
@@ -65,14 +64,19 @@ func (n *Node) Phase() Phase {
 	return p
 }
 
+// outPhase fills the phase of a server that Raft has let go of.
+func (n *Node) outPhase(p *Phase, v view, r *raft.Raft) bool {
+	said := newest(n.hello(), p.Peers)
+	return n.agentPhase(p, v, said) || n.removedPhase(p, v, r, said)
+}
+
 // removedPhase fills the phase of a server that was taken out. It names the index only
 // once another server has confirmed it: a leader stops sending to a server as soon as
 // that one has the entry that takes its vote, committed or not; and who is being taken
 // in reads first of the time when it was not there.
-func (n *Node) removedPhase(p *Phase, v view, r *raft.Raft) bool {
-	var k known
+func (n *Node) removedPhase(p *Phase, v view, r *raft.Raft, said word) bool {
+	k := known{word: said}
 	k.out, k.at = removedIn(v.state, n.self, r.GetConfiguration().Configuration().Servers)
-	k.word = newest(n.hello(), p.Peers)
 	k.member, k.since = v.state.Spec().Version != 0, n.cfg.Seed.Version
 	out, at := k.verdict()
 	if !out {
@@ -150,11 +154,11 @@ func newest(mine Hello, peers []Finding) (w word) {
 
 // agentPhase fills the phase of a server that has become an agent: its own log says so,
 // or another server, should the leader have stopped sending before it had the entry.
-func (n *Node) agentPhase(p *Phase, v view) bool {
+func (n *Node) agentPhase(p *Phase, v view, said word) bool {
 	spec := v.state.Spec()
 	own := spec.Version != 0 && spec.Version >= n.cfg.Seed.Version &&
 		spec.Servers[n.cfg.Self].Role == fsm.RoleAgent && !v.state.HasVote(n.cfg.Self)
-	if !isAgent(own, n.cfg.Seed.Version, newest(n.hello(), p.Peers)) {
+	if !isAgent(own, n.cfg.Seed.Version, said) {
 		return false
 	}
 	p.Stage, p.Words = StageAgent, "this server is an agent: it has no vote and no log of its own"

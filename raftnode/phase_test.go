@@ -92,9 +92,9 @@ func TestOldLogOfAnAgent(t *testing.T) {
 		since fsm.Index
 		want  bool
 	}{{0, true}, {h.state.Spec().Version, true}, {h.state.Spec().Version + 1, false}} {
-		n := &Node{cfg: Config{Self: "n3", Digest: digest, Seed: fsm.Spec{Version: tc.since}}, machine: testMachine(t), met: newAcquaintances()}
+		n := &Node{cfg: Config{Self: "n3", Seed: fsm.Spec{Version: tc.since}}}
 		var p Phase
-		if got := n.agentPhase(&p, view{state: h.state, index: h.at}); got != tc.want || got != (p.Stage == StageAgent) {
+		if got := n.agentPhase(&p, view{state: h.state, index: h.at}, word{}); got != tc.want || got != (p.Stage == StageAgent) {
 			t.Errorf("started with %d: %v, %+v", tc.since, got, p)
 		}
 	}
