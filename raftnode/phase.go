@@ -67,7 +67,18 @@ func (n *Node) Phase() Phase {
 // outPhase fills the phase of a server that Raft has let go of.
 func (n *Node) outPhase(p *Phase, v view, r *raft.Raft) bool {
 	said := newest(n.hello(), p.Peers)
-	return n.agentPhase(p, v, said) || n.removedPhase(p, v, r, said)
+	if n.agentPhase(p, v, said) {
+		return true
+	}
+	// Of one that is to be an agent Raft's newest list says no more than that it will be.
+	return (said.asked || !n.madeAgent(v.state)) && n.removedPhase(p, v, r, said)
+}
+
+// madeAgent reports whether this server's own log makes it an agent: not an old log, of
+// a time before it was started with what it was.
+func (n *Node) madeAgent(s *fsm.State) bool {
+	spec := s.Spec()
+	return spec.Version != 0 && spec.Version >= n.cfg.Seed.Version && spec.Servers[n.cfg.Self].Role == fsm.RoleAgent
 }
 
 // removedPhase fills the phase of a server that was taken out. It names the index only
@@ -155,9 +166,7 @@ func newest(mine Hello, peers []Finding) (w word) {
 // agentPhase fills the phase of a server that has become an agent: its own log says so,
 // or another server, should the leader have stopped sending before it had the entry.
 func (n *Node) agentPhase(p *Phase, v view, said word) bool {
-	spec := v.state.Spec()
-	own := spec.Version != 0 && spec.Version >= n.cfg.Seed.Version &&
-		spec.Servers[n.cfg.Self].Role == fsm.RoleAgent && !v.state.HasVote(n.cfg.Self)
+	own := n.madeAgent(v.state) && !v.state.HasVote(n.cfg.Self)
 	if !isAgent(own, n.cfg.Seed.Version, said) {
 		return false
 	}
