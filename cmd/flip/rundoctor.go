@@ -28,7 +28,7 @@ func (d *daemon) Doctor(ctx context.Context) api.Doctor {
 		Stamp: st.Stamp, ID: d.self.Name, PID: st.Node.PID, File: absolute(d.paths.file), DataDir: absolute(d.paths.data),
 		GOMAXPROCS: runtime.GOMAXPROCS(0), Timing: st.Cluster.Timing, Gate: st.Node.Gate, Guard: d.guardSeen(), Peers: []api.DoctorPeer{},
 	}
-	for _, m := range st.Members {
+	for _, m := range askable(st) {
 		if m.Name != d.self.Name {
 			out.Peers = append(out.Peers, api.DoctorPeer{Name: m.Name, Address: m.Address, TCP: m.TCP, UDP: m.UDP})
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
 )
@@ -9,6 +11,21 @@ import (
 const manyAgents = 10
 
 func isAgentRole(m api.Member) bool { return m.Role == fsm.RoleAgent.String() }
+
+// askable are the members that `flip doctor` looks for: of many agents none, since each
+// would be asked for the time over a connection of its own.
+func askable(st api.Status) []api.Member {
+	agents := 0
+	for _, m := range st.Members {
+		if isAgentRole(m) {
+			agents++
+		}
+	}
+	if agents <= manyAgents {
+		return st.Members
+	}
+	return slices.DeleteFunc(slices.Clone(st.Members), isAgentRole)
+}
 
 // membersShown are the members that the table has a row for, and how many agents it
 // leaves out.

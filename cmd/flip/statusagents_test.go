@@ -18,11 +18,20 @@ func TestStatusCountsAgents(t *testing.T) {
 		writeMembers(&b, painter(false), st)
 		return b.String()
 	}
+	asked := func() (names string) {
+		for _, m := range askable(st) {
+			names += string(m.Name) + " "
+		}
+		return names
+	}
 	for i := range 12 {
 		st.Members = append(st.Members, api.Member{Name: fsm.MemberID(fmt.Sprintf("a%d", i)), Role: "agent", State: api.MemberUp})
 		if i == manyAgents-1 {
 			if got := table(); strings.Count(got, "agent ") != manyAgents || strings.Contains(got, "more agents") {
 				t.Errorf("few:\n%s", got)
+			}
+			if got := asked(); got != "n1 a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 " {
+				t.Errorf("the doctor looks for %s", got)
 			}
 		}
 	}
@@ -33,6 +42,9 @@ func TestStatusCountsAgents(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
+	}
+	if got := asked(); got != "n1 " {
+		t.Errorf("of many the doctor looks for %s", got)
 	}
 	if strings.Contains(got, "a7") || strings.Contains(got, "?  ?\na") {
 		t.Errorf("many:\n%s", got)
