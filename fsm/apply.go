@@ -105,12 +105,8 @@ func (c *change) do(cmd Command) Result {
 		return c.cleanup(cmd)
 	case Maintain:
 		return c.maintain(cmd)
-	case Rotate:
-		return c.rotate(cmd)
-	case KeyAck:
-		return c.keyAck(cmd)
-	case KeyGo:
-		return c.keyGo(cmd)
+	case Rotate, KeyAck, KeyGo:
+		return c.ofKey(cmd)
 	case Probe:
 		return done
 	case Unknown:

@@ -59,9 +59,9 @@ func sampleCommands() []Command {
 		bye,
 		Cleanup{System: "one", Item: "x", At: 9},
 		Maintain{System: "one", On: true, At: 10},
-		Rotate{Was: 3, Old: "00ff", New: "11ee", Sealed: []byte("new"), Back: []byte("old"), Without: []MemberID{"c"}, At: 11},
+		Rotate{Was: 3, Old: "00ff", New: "11ee", Sealed: []byte("new"), Back: []byte("old"), LeftOut: []MemberID{"c"}, At: 11},
 		KeyAck{Member: "a", Round: 12, Phase: KeyNew},
-		KeyGo{Round: 12, Phase: KeyNew, Without: []MemberID{"c"}, At: 13},
+		KeyGo{Round: 12, Phase: KeyNew, LeftOut: []MemberID{"c"}, At: 13},
 		Probe{},
 	}
 }

@@ -32,7 +32,7 @@ func (o *oracle) rotate(r Rotate) bool {
 		return false
 	}
 	k := oracleKey{round: o.at, phase: KeyBoth, old: r.Old, new: r.New, acked: map[MemberID]bool{}, without: map[MemberID]bool{}}
-	if !o.without(&k, r.Without) {
+	if !o.without(&k, r.LeftOut) {
 		return false
 	}
 	o.key = k
@@ -60,12 +60,12 @@ func (o *oracle) keyAck(a KeyAck) bool {
 
 func (o *oracle) keyGo(g KeyGo) bool {
 	goes := g.Phase != KeySettled
-	if o.key.phase == KeySettled || g.Round != o.key.round || goes && g.Phase != o.key.phase || !goes && len(g.Without) == 0 {
+	if o.key.phase == KeySettled || g.Round != o.key.round || goes && g.Phase != o.key.phase || !goes && len(g.LeftOut) == 0 {
 		return false
 	}
 	k := o.key
 	k.without = maps.Clone(k.without)
-	if !o.without(&k, g.Without) {
+	if !o.without(&k, g.LeftOut) {
 		return false
 	}
 	for id := range o.spec.Servers {
@@ -100,7 +100,7 @@ func (k oracleKey) text() string {
 func keyText(s *State) string {
 	k := s.Keys()
 	list := func(ids []MemberID) []MemberID { return append([]MemberID(nil), ids...) }
-	return fmt.Sprintln("key", k.Round, uint8(k.Phase), k.Old, k.New, len(k.Sealed) > 0 && len(k.Back) > 0, list(k.Acked), list(k.Without))
+	return fmt.Sprintln("key", k.Round, uint8(k.Phase), k.Old, k.New, len(k.Sealed) > 0 && len(k.Back) > 0, list(k.Acked), list(k.LeftOut))
 }
 
 // keyCommand draws a command of a rotation.
@@ -115,7 +115,7 @@ func (w *world) keyCommand() Command {
 	switch w.roll(10) {
 	case 0, 1:
 		w.count++
-		r := Rotate{Was: near(w, k.Round), Old: k.New, New: fmt.Sprint("key ", w.count), Sealed: []byte{1}, Back: []byte{2}, Without: some(15)}
+		r := Rotate{Was: near(w, k.Round), Old: k.New, New: fmt.Sprint("key ", w.count), Sealed: []byte{1}, Back: []byte{2}, LeftOut: some(15)}
 		if k.New == "" || w.chance(5) {
 			r.Old = "key 0"
 		}
@@ -124,7 +124,7 @@ func (w *world) keyCommand() Command {
 		}
 		return r
 	case 2, 3, 4:
-		g := KeyGo{Round: near(w, k.Round), Phase: k.Phase, Without: some(15)}
+		g := KeyGo{Round: near(w, k.Round), Phase: k.Phase, LeftOut: some(15)}
 		if w.chance(15) {
 			g.Phase = KeyPhase(w.roll(4))
 		}

@@ -39,7 +39,7 @@ type Keys struct {
 	// the new: for who is given the new one by hand meanwhile. Gone with KeyOnly.
 	Sealed, Back []byte     `codec:",omitempty"`
 	Acked        []MemberID `codec:",omitempty"` // the phase, sorted
-	Without      []MemberID `codec:",omitempty"` // who is not waited for, sorted
+	LeftOut      []MemberID `codec:",omitempty"` // who is not waited for, sorted
 }
 
 // Keys is the state of the cluster's key; nobody may change what it refers to.
@@ -64,7 +64,7 @@ func (k Keys) Has(m MemberID) bool {
 // not.
 func (k Keys) For(m MemberID) Keys {
 	acked := k.Has(m)
-	k.Acked, k.Without = nil, nil
+	k.Acked, k.LeftOut = nil, nil
 	if acked {
 		k.Acked = []MemberID{m}
 	}
@@ -94,7 +94,7 @@ func (s *State) KeyAwaited() []MemberID {
 	}
 	var out []MemberID
 	for _, id := range slices.Sorted(maps.Keys(s.spec.Servers)) {
-		if _, left := slices.BinarySearch(k.Without, id); !left && !k.Has(id) {
+		if _, left := slices.BinarySearch(k.LeftOut, id); !left && !k.Has(id) {
 			out = append(out, id)
 		}
 	}
@@ -107,7 +107,7 @@ type Rotate struct {
 	Was          Index
 	Old, New     string
 	Sealed, Back []byte
-	Without      []MemberID `codec:",omitempty"`
+	LeftOut      []MemberID `codec:",omitempty"`
 	At           int64
 }
 
@@ -123,7 +123,7 @@ type KeyAck struct {
 type KeyGo struct {
 	Round   Index
 	Phase   KeyPhase   // the one that is over; KeySettled: none is
-	Without []MemberID `codec:",omitempty"`
+	LeftOut []MemberID `codec:",omitempty"`
 	At      int64
 }
 
@@ -138,6 +138,20 @@ func (KeyGo) Type() byte { return TypeKeyGo }
 
 // maxSealedKey bounds what one member may put into everybody's log.
 const maxSealedKey = 8 << 10
+
+// ofKey applies a command of a rotation.
+func (c *change) ofKey(cmd Command) Result {
+	switch cmd := cmd.(type) {
+	case Rotate:
+		return c.rotate(cmd)
+	case KeyAck:
+		return c.keyAck(cmd)
+	case KeyGo:
+		return c.keyGo(cmd)
+	default:
+		return refused("this is about no key")
+	}
+}
 
 func (c *change) rotate(r Rotate) Result {
 	k := c.next.Keys()
@@ -158,12 +172,12 @@ func (c *change) rotate(r Rotate) Result {
 		return refused("the key is too long: %d bytes, %d are too many", len(r.Sealed), maxSealedKey)
 	}
 	next := Keys{Round: c.at, Phase: KeyBoth, At: r.At, Old: r.Old, New: r.New, Sealed: r.Sealed, Back: r.Back}
-	if why := c.leaveOut(&next, r.Without); why != "" {
+	if why := c.leaveOut(&next, r.LeftOut); why != "" {
 		return refused("%s", why)
 	}
 	c.when = r.At
 	c.next.keys = &next
-	c.noteKey("", fmt.Sprintf("key %s is to take the place of %s%s", r.New, r.Old, withoutWords(next.Without)))
+	c.noteKey("", fmt.Sprintf("key %s is to take the place of %s%s", r.New, r.Old, withoutWords(next.LeftOut)))
 	return done
 }
 
@@ -174,11 +188,11 @@ func (c *change) leaveOut(k *Keys, ids []MemberID) (why string) {
 			return fmt.Sprintf("%s is no member", id)
 		}
 	}
-	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(k.Without, ids))))
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(k.LeftOut, ids))))
 	if len(ids) > 0 && len(all) == len(c.next.spec.Servers) {
 		return "nobody would be left to have the new key"
 	}
-	k.Without = all
+	k.LeftOut = all
 	return ""
 }
 
@@ -217,16 +231,16 @@ func (c *change) keyGo(g KeyGo) Result {
 		return refused("no rotation of the key is under way")
 	case g.Round != k.Round || g.Phase != KeySettled && g.Phase != k.Phase:
 		return refused("that phase of the key's rotation is over, or has not begun")
-	case g.Phase == KeySettled && len(g.Without) == 0:
+	case g.Phase == KeySettled && len(g.LeftOut) == 0:
 		return refused("without whom?")
 	}
 	c.when = g.At
-	had := len(k.Without)
-	if why := c.leaveOut(&k, g.Without); why != "" {
+	had := len(k.LeftOut)
+	if why := c.leaveOut(&k, g.LeftOut); why != "" {
 		return refused("%s", why)
 	}
-	if len(k.Without) != had {
-		c.noteKey("", "it goes on"+withoutWords(k.Without))
+	if len(k.LeftOut) != had {
+		c.noteKey("", "it goes on"+withoutWords(k.LeftOut))
 	}
 	c.next.keys = &k
 	if g.Phase == KeySettled {
@@ -242,7 +256,7 @@ func (c *change) keyGo(g KeyGo) Result {
 	case KeyNew:
 		k.Phase, k.Sealed, k.Back = KeyOnly, nil, nil
 	default:
-		k.Phase, k.Without = KeySettled, nil
+		k.Phase, k.LeftOut = KeySettled, nil
 	}
 	c.noteKey("", k.words())
 	return done
@@ -269,11 +283,11 @@ func (c *change) forgetAck(id MemberID) {
 // forgetAcks takes back what no longer holds: of servers that are none any more.
 func (c *change) forgetAcks(gone func(MemberID) bool) {
 	k := c.next.Keys()
-	if !slices.ContainsFunc(k.Acked, gone) && !slices.ContainsFunc(k.Without, gone) {
+	if !slices.ContainsFunc(k.Acked, gone) && !slices.ContainsFunc(k.LeftOut, gone) {
 		return
 	}
 	k.Acked = slices.DeleteFunc(slices.Clone(k.Acked), gone)
-	k.Without = slices.DeleteFunc(slices.Clone(k.Without), gone)
+	k.LeftOut = slices.DeleteFunc(slices.Clone(k.LeftOut), gone)
 	c.next.keys = &k
 }
 
@@ -295,10 +309,10 @@ func (k Keys) invalid(s *Spec) string {
 		return fmt.Sprintf("key %q takes the place of %q", k.New, k.Old)
 	case k.Rotating() && !both, !k.Rotating() && !none:
 		return fmt.Sprintf("sealed keys of %d and %d bytes in phase %d", len(k.Sealed), len(k.Back), k.Phase)
-	case k.Phase == KeySettled && len(k.Acked)+len(k.Without) > 0:
+	case k.Phase == KeySettled && len(k.Acked)+len(k.LeftOut) > 0:
 		return "a key that is settled is waited for"
 	}
-	for _, list := range [][]MemberID{k.Acked, k.Without} {
+	for _, list := range [][]MemberID{k.Acked, k.LeftOut} {
 		if !slices.IsSorted(list) || len(slices.Compact(slices.Clone(list))) != len(list) {
 			return fmt.Sprintf("who has the key is not in order: %v", list)
 		}

@@ -12,7 +12,7 @@ func (d *driver) rotation(mark string, without ...MemberID) Rotate {
 	if old == "" {
 		old = "first"
 	}
-	return Rotate{Was: k.Round, Old: old, New: mark, Sealed: []byte("new"), Back: []byte("old"), Without: without, At: 7}
+	return Rotate{Was: k.Round, Old: old, New: mark, Sealed: []byte("new"), Back: []byte("old"), LeftOut: without, At: 7}
 }
 
 func (d *driver) keyAck(ids ...MemberID) {
@@ -33,7 +33,7 @@ func TestRotationGoesThroughItsPhases(t *testing.T) {
 		t.Fatalf("before the first: %+v", k)
 	}
 	d.must(d.rotation("second"))
-	round := Index(d.at)
+	round := d.at
 	for _, phase := range []KeyPhase{KeyBoth, KeyNew, KeyOnly} {
 		k := d.s.Keys()
 		if k.Phase != phase || k.Round != round || k.New != "second" || k.Old != "first" || k.Rotating() != (phase != KeyOnly) {
@@ -78,7 +78,7 @@ func TestRotationIsRefused(t *testing.T) {
 	d.refuses(long, "too long")
 	d.refuses(d.rotation("second", "z"), "z is no member")
 	d.refuses(d.rotation("second", "a", "b", "c"), "nobody would be left")
-	d.refuses(KeyGo{Without: []MemberID{"a"}}, "no rotation of the key is under way")
+	d.refuses(KeyGo{LeftOut: []MemberID{"a"}}, "no rotation of the key is under way")
 	d.must(d.rotation("second"))
 	d.refuses(d.rotation("third"), "is under way")
 	d.refuses(KeyAck{Member: "z", Round: d.s.Keys().Round, Phase: KeyBoth}, "no member")
@@ -115,14 +115,14 @@ func TestRotationWithout(t *testing.T) {
 	d.must(d.rotation("second"))
 	d.keyAck("a", "b")
 	d.refuses(d.over(), "c has not acknowledged")
-	d.must(KeyGo{Round: d.s.Keys().Round, Without: []MemberID{"c"}})
+	d.must(KeyGo{Round: d.s.Keys().Round, LeftOut: []MemberID{"c"}})
 	if got := d.s.KeyAwaited(); len(got) != 0 {
 		t.Fatalf("waits for %v", got)
 	}
 	d.must(d.over())
 	d.keyAck("a", "b", "c") // it is back, and welcome
 	d.must(d.over())
-	if k := d.s.Keys(); k.Phase != KeyOnly || !slices.Equal(k.Without, []MemberID{"c"}) {
+	if k := d.s.Keys(); k.Phase != KeyOnly || !slices.Equal(k.LeftOut, []MemberID{"c"}) {
 		t.Fatalf("%+v", k)
 	}
 
@@ -190,7 +190,7 @@ func TestKeysForOne(t *testing.T) {
 	d.must(d.rotation("second", "c"))
 	before := d.s.Keys().For("a")
 	d.keyAck("b")
-	if got := d.s.Keys().For("a"); got.Has("b") || len(got.Without) > 0 || !got.Same(before) || string(got.Sealed) != "new" {
+	if got := d.s.Keys().For("a"); got.Has("b") || len(got.LeftOut) > 0 || !got.Same(before) || string(got.Sealed) != "new" {
 		t.Fatalf("%+v", got)
 	}
 	d.keyAck("a")

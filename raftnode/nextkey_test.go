@@ -79,7 +79,7 @@ func TestNextPhaseBesideADown(t *testing.T) {
 	if cmds, _ := h.settle(&Agenda{}, time.Second); len(cmds) != 0 {
 		t.Fatalf("%+v", cmds)
 	}
-	h.mustApply(fsm.KeyGo{Round: h.state.Keys().Round, Without: []fsm.MemberID{"n3"}})
+	h.mustApply(fsm.KeyGo{Round: h.state.Keys().Round, LeftOut: []fsm.MemberID{"n3"}})
 	if h.settle(&Agenda{}, time.Second); h.state.Keys().Phase != fsm.KeyOnly {
 		t.Fatalf("%+v", h.state.Keys())
 	}

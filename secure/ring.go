@@ -177,9 +177,6 @@ func (r *Ring) Client(self, want Identity, proto string) *tls.Config {
 // Operator is Keys.Operator with the key that is sent by now.
 func (r *Ring) Operator(name string) *tls.Config { return r.Keys().Send.Operator(name) }
 
-// sending is the key by which others may be vouched for.
-func (r *Ring) sending() *Keys { return r.Keys().Send }
-
 // Shown is where the configurations of a member come from: its Ring, or certificates of
 // the operator's own behind which a key of the Ring stands.
 type Shown interface {
