@@ -92,6 +92,7 @@ type Hello struct {
 	Hears     bool         `json:"hears"` // every member that is up in its log
 	// What the sender's log has of the receiver: that the configuration makes it an
 	// agent, and that the committed list names it.
-	YouAgent bool `json:"you_agent,omitempty"`
-	YouVote  bool `json:"you_vote,omitempty"`
+	YouAgent bool     `json:"you_agent,omitempty"`
+	YouVote  bool     `json:"you_vote,omitempty"`
+	Keys     *KeyHint `json:"keys,omitempty"`
 }

@@ -120,9 +120,10 @@ type Joined struct {
 	Index   fsm.Index `json:"index"`   // as far as the one who answers has read the log
 	Named   bool      `json:"named"`
 	// Removing: the configuration names who asks, as one that is to be taken out.
-	Removing bool   `json:"removing,omitempty"`
-	Spec     []byte `json:"spec,omitempty"`
-	Leader   string `json:"leader,omitempty"`
+	Removing bool     `json:"removing,omitempty"`
+	Spec     []byte   `json:"spec,omitempty"`
+	Leader   string   `json:"leader,omitempty"`
+	Keys     *KeyHint `json:"keys,omitempty"`
 	// Others are the servers that could be asked too, HOST:PORT.
 	Others []string `json:"others,omitempty"`
 }

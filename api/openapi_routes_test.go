@@ -103,6 +103,16 @@ var routes = []route{
 		body: MemberDemote{}, answer: MemberChanged{}, fails: with(changes, CodeNotFound),
 	},
 	{
+		method: http.MethodGet, path: PathKey, name: "key", summary: "How the cluster's key is, and how far its rotation has come",
+		params: []parameter{{Secret, "With the key itself. On the unix socket only.", nil}, consistent},
+		answer: Key{}, fails: with(asking, CodeForbidden),
+	},
+	{
+		method: http.MethodPost, path: PathKeyRotate, name: "keyRotate", summary: "Rotate the cluster's key",
+		text: "It is agreed on when the answer comes; the members go through its phases by themselves. With `without` and no `key`, while a rotation is under way, it goes on without these members.",
+		body: KeyRotate{}, answer: KeyRotated{}, fails: with(changes, CodeNotFound),
+	},
+	{
 		method: http.MethodPost, path: PathCleanup, name: "cleanup", summary: "Forget failures, so that the items are tried there again",
 		text: "Of one item, of a system, or with {} all. The answer has what was remembered before.",
 		body: Cleanup{}, answer: Cleaned{}, fails: with(changes, CodeNotFound),
@@ -121,7 +131,7 @@ var routes = []route{
 // enums are the fields that have one of a few values.
 var enums = map[string][]string{
 	"Alarm.severity":     {Critical, Warning, Note},
-	"Finding.code":       {"", FindSelf, FindOK, FindRefused, FindSilent, FindKey, FindCluster, FindVoters, FindWire, FindName},
+	"Finding.code":       {"", FindSelf, FindOK, FindRefused, FindSilent, FindKey, FindOldKey, FindCluster, FindVoters, FindWire, FindName},
 	"Gate.state":         {"", GateOpen, GateShut, GateNone, GateNotNeeded},
 	"Guard.state":        {"", GuardRunning, GuardNone, GuardNotNeeded},
 	"Member.state":       {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},

@@ -74,6 +74,21 @@ type notSent struct{ error }
 func (e *notSent) Unwrap() error        { return e.error }
 func (e *notSent) Is(target error) bool { return target == ErrNotSent }
 
+// DialPeers is NewPeers for who makes the connections himself: their handshake is done,
+// and the other side is the target.
+func DialPeers(dial func(context.Context, Target) (net.Conn, error)) *Peers {
+	return &Peers{http: &http.Client{Transport: transport(func(ctx context.Context, _, host string) (net.Conn, error) {
+		to, err := decodeTarget(host)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx, to)
+	})}}
+}
+
+// CloseIdle drops the connections that carry nothing now.
+func (p *Peers) CloseIdle() { p.http.CloseIdleConnections() }
+
 // Close drops the idle connections.
 func (p *Peers) Close() { p.http.CloseIdleConnections() }
 

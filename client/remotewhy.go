@@ -21,6 +21,7 @@ const (
 	notFlip
 	olderFlip
 	anotherKey
+	rotatedKey
 )
 
 // why is what came of an address; no words: nothing bad so far.
@@ -35,6 +36,7 @@ var hints = map[kind]string{
 	broken:     "flip on that host is starting, stopping or at its limit: try again; its log says why",
 	notFlip:    "another program has that port: flip's is the server's own, as in the configuration file",
 	olderFlip:  "flip on that host is of a version without remote control: upgrade it, or run this command there",
+	rotatedKey: "the cluster has another key by now: `flip key show --secret` on a member's own machine prints it; name a file with it with --key-file",
 	anotherKey: "name the key of that cluster with --key-file: what `key` or `key_file` says on its nodes",
 }
 
@@ -53,7 +55,13 @@ func (r *remote) explain(err error) why {
 		timeout   net.Error
 		shaking   *handshakeError
 	)
+	var rotated interface {
+		error
+		RotatedAway() bool
+	}
 	switch {
+	case errors.As(err, &rotated):
+		return why{rotatedKey, "this key was rotated away"}
 	case r.otherKey != nil && r.otherKey(err):
 		return why{anotherKey, "another key"}
 	case errors.As(err, &record):

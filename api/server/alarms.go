@@ -122,6 +122,7 @@ func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Al
 	out = append(out, own(guardAlarms(st))...)
 	out = append(out, betAlarms(st)...)
 	out = append(out, maintenanceAlarms(st.Cluster.Maintenance)...)
+	out = append(out, keyAlarms(st, s)...)
 	if len(st.Differences) > 0 {
 		out = append(out, api.Alarm{
 			Severity: api.Warning, Node: st.Node.ID,

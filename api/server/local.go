@@ -27,6 +27,7 @@ type LocalConfig struct {
 	// Elsewhere is not nil on a node that has only its own part of what is agreed:
 	// all that is not about this node itself is handed on.
 	Elsewhere Elsewhere
+	Keys      Keyring // nil: nothing is known of the key
 	// Operator says who is at the other end of a connection; an error refuses him.
 	// nil: the socket's mode has let him in.
 	Operator func(net.Conn) (string, error)
@@ -54,6 +55,8 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodPost, api.PathMemberRemove, api.MaxWrite, l.memberRemove)
 	r.handle(http.MethodPost, api.PathMemberPromote, api.MaxWrite, l.memberPromote)
 	r.handle(http.MethodPost, api.PathMemberDemote, api.MaxWrite, l.memberDemote)
+	r.handle(http.MethodGet, api.PathKey, 0, l.key)
+	r.handle(http.MethodPost, api.PathKeyRotate, api.MaxWrite, l.keyRotate)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}

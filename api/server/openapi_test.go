@@ -46,7 +46,7 @@ func whole(w *writable) LocalConfig {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = io.WriteString(w, "flip_up 1\n")
 	})
-	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}, Hub: NewHub(w)}
+	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}, Hub: NewHub(w), Keys: fakeKeys{}}
 }
 
 func TestOpenAPIHasEveryRoute(t *testing.T) {
@@ -157,6 +157,13 @@ var asks = []ask{
 	{usual, "POST", api.PathMemberDemote, `{"name":"n1"}`, 200},
 	{usual, "POST", api.PathMemberDemote, `{"name":"n3"}`, 409},
 	{usual, "POST", api.PathMemberDemote, `{"name":"n9"}`, 404},
+	{usual, "GET", api.PathKey, "", 200},
+	{rotating, "GET", api.PathKey + "?secret", "", 200},
+	{leaderless, "GET", api.PathKey + "?consistent", "", 503},
+	{usual, "POST", api.PathKeyRotate, `{}`, 200},
+	{rotating, "POST", api.PathKeyRotate, `{"without":["n3"]}`, 200},
+	{rotating, "POST", api.PathKeyRotate, `{}`, 409},
+	{usual, "POST", api.PathKeyRotate, `{"without":["n9"]}`, 404},
 	{broken, "POST", api.PathCleanup, `{}`, 200},
 	{usual, "POST", api.PathCleanup, `{}`, 200},
 	{usual, "POST", api.PathCleanup, `{"system":"web"}`, 404},

@@ -41,7 +41,7 @@ func (m members) join(r *http.Request) (any, error) {
 
 // joining answers a Join.
 func joining(s *fsm.State, at fsm.Index, leader fsm.MemberID, in api.Join) (api.Joined, error) {
-	out := api.Joined{Cluster: s.Cluster(), Index: at, Leader: string(leader)}
+	out := api.Joined{Cluster: s.Cluster(), Index: at, Leader: string(leader), Keys: api.HintOf(s)}
 	for _, name := range sortedKeys(s.Spec().Servers) {
 		if server := s.Spec().Servers[name]; name != in.Name && server.Votes() && !server.Removing {
 			out.Others = append(out.Others, server.Addr)

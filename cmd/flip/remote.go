@@ -162,15 +162,16 @@ func operatorName() string {
 // hereOnly says, of the commands that work on this machine only, what to do
 // instead of naming another.
 var hereOnly = map[string]string{
-	"run":            "start it on that host: its init system or `ssh HOST flip run`",
-	guardCommandName: "`flip run` starts it, nobody else",
-	"check":          "it reads a file of this machine; `flip status` names where a node's file differs from what the cluster has agreed on",
-	"man":            "it writes pages here and asks nobody",
-	"demo":           "it starts a cluster of its own here",
-	"keygen":         "it makes a key here and asks nobody",
-	"doctor":         "it looks at the machine it runs on: `ssh HOST flip doctor`; `flip status` shows what the nodes say",
-	"version":        "it is about this binary; that of a node is in `flip status`",
-	"completion":     "it prints a script and asks nobody",
+	"run":             "start it on that host: its init system or `ssh HOST flip run`",
+	guardCommandName:  "`flip run` starts it, nobody else",
+	deriveCommandName: "`flip run` starts it, nobody else",
+	"check":           "it reads a file of this machine; `flip status` names where a node's file differs from what the cluster has agreed on",
+	"man":             "it writes pages here and asks nobody",
+	"demo":            "it starts a cluster of its own here",
+	"keygen":          "it makes a key here and asks nobody",
+	"doctor":          "it looks at the machine it runs on: `ssh HOST flip doctor`; `flip status` shows what the nodes say",
+	"version":         "it is about this binary; that of a node is in `flip status`",
+	"completion":      "it prints a script and asks nobody",
 }
 
 // onlyHere refuses a command line that sends such a command elsewhere. What the

@@ -12,13 +12,12 @@ import (
 	"github.com/flip-ha/flip/actions/guard"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/udp"
-	"github.com/flip-ha/flip/secure"
 )
 
 // openGuard makes ready the small process that lets go of what this one holds if
 // this one cannot. It runs on every node: also one that holds nothing says goodbye
 // the sooner for it.
-func (d *daemon) openGuard(keys *secure.Keys, conn net.PacketConn, process fsm.Nonce) error {
+func (d *daemon) openGuard(conn net.PacketConn, process fsm.Nonce) error {
 	if d.paths.isWithout("guard") {
 		d.log.Error().Str(withoutVariable, d.paths.without).Msg("a test took the guard away: what a killed daemon held stays up")
 		return nil
@@ -29,7 +28,7 @@ func (d *daemon) openGuard(keys *secure.Keys, conn net.PacketConn, process fsm.N
 	}
 	timing := d.file.Spec.Timing
 	hello := guard.Hello{
-		Member: d.self.Name, Host: d.host, Process: process, Key: keys.Handover(), Cluster: d.cluster(),
+		Member: d.self.Name, Host: d.host, Process: process, Key: d.keys.Keys().Handover(), Cluster: d.cluster(),
 		Heartbeat: timing.Heartbeat, List: d.listPath(), LogLevel: d.log.GetLevel().String(),
 	}
 	if gate != nil {

@@ -106,13 +106,13 @@ func (a *App) readAsRun(c *cli.Context, name, id string) (*config.File, error) {
 
 // settle decides what this node begins with: what it has joined with before, what
 // the cluster says that it is to join, or else its file.
-func (d *daemon) settle(ctx context.Context, keys *secure.Keys) error {
+func (d *daemon) settle(ctx context.Context) error {
 	empty, err := d.store.Empty()
 	if err != nil {
 		return err
 	}
 	if len(d.from.join) > 0 && (empty || d.from.seed != nil) {
-		peers := newPeers(keys, d.self)
+		peers := newPeers(d.as, d.learnKey)
 		defer peers.client.Close()
 		j := newJoiner(d, peers.client)
 		if err := j.run(ctx, empty); err != nil {
@@ -165,7 +165,11 @@ func newJoiner(d *daemon, peers *client.Peers) *joiner {
 		},
 		given: d.from.join, seed: d.from.seed, every: joinEvery, log: d.log,
 		ask: func(ctx context.Context, addr string, mine api.Join) (api.Joined, error) {
-			return peers.Join(ctx, client.Target{Addr: addr}, mine)
+			got, err := peers.Join(ctx, client.Target{Addr: addr}, mine)
+			if err == nil {
+				d.learnKey(ctx, got.Cluster, got.Keys)
+			}
+			return got, err
 		},
 		save: func(s seed) error { return s.write(d.paths.data) },
 		say:  w.say,
@@ -296,16 +300,20 @@ func (j *joiner) take(a answered) error {
 // unanswered is a round in which nobody said whether this node was added.
 func (j *joiner) unanswered(r []answered) error {
 	var words []string
-	otherKey := false
+	otherKey, oldKey := false, false
 	for _, a := range r {
 		if api.CodeOf(a.err) == api.CodeTaken {
 			return j.isTaken(a)
 		}
 		otherKey = otherKey || secure.IsKeyMismatch(a.err)
+		oldKey = oldKey || secure.IsRotatedAway(a.err)
 		words = append(words, a.addr+" "+unjoined(a.err))
 	}
 	if j.seed != nil {
 		return nil
+	}
+	if oldKey {
+		return hinted{fmt.Errorf("join: %s", strings.Join(words, "; ")), "`flip key show --secret` on a member prints the present key: put it into this node's file"}
 	}
 	if otherKey {
 		return hinted{fmt.Errorf("join: %s", strings.Join(words, "; ")), "give this node the key of the cluster: `key` or `key_file` in its file"}
@@ -339,6 +347,10 @@ func unjoined(err error) string {
 	var timeout net.Error
 	var broken *net.OpError
 	switch {
+	case secure.IsRotatedAway(err):
+		return "says that the cluster's key was rotated, and this node has the old one"
+	case errors.Is(err, secure.ErrPeerRotatedAway):
+		return "has a key that was rotated away"
 	case secure.IsKeyMismatch(err):
 		return "has another key"
 	case api.CodeOf(err) == api.CodeNotFound:

@@ -63,7 +63,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
 		d.port.Run, d.node.Run, d.late.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
-		d.keepSeed, d.keepPlace, d.hub.Run,
+		d.keepSeed, d.keepPlace, d.keepKeys, d.hub.Run,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 		func(ctx context.Context) error { return d.remote.Run(ctx, d.port.API()) },

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +35,9 @@ type daemon struct {
 	fresh   bool // the data directory was empty at the start
 
 	store   *raftnode.Store
-	port    *secure.Listener // the server's TCP port
+	keys    *keyring
+	as      secure.Credentials // on the servers' TLS port
+	port    *secure.Listener   // the server's TCP port
 	peers   peers
 	list    *ledger.List
 	left    inherited
@@ -83,14 +83,14 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 	}
 	d.undo = append(d.undo, d.store.Close)
 	d.self = secure.Identity{Name: file.Node.ID, Instance: d.store.Instance()}
-	keys, err := d.keys()
-	if err != nil {
+	if d.keys, err = openKeyring(p.data, file.Node, log); err != nil {
 		return nil, err
 	}
-	if err := d.settle(ctx, keys); err != nil {
+	d.as = d.keys.As(d.self, d.keys)
+	if err := d.settle(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.openPort(keys); err != nil {
+	if err := d.openPort(); err != nil {
 		return nil, err
 	}
 	if d.host, err = hostOf(file.Node.Machine, d.store.Instance()); err != nil {
@@ -118,10 +118,10 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 		return nil, err
 	}
 	d.openMetrics()
-	if err := d.openBeat(keys); err != nil {
+	if err := d.openBeat(); err != nil {
 		return nil, err
 	}
-	if err := d.openNode(keys); err != nil {
+	if err := d.openNode(); err != nil {
 		return nil, err
 	}
 	d.openExecutor()
@@ -144,34 +144,6 @@ func (d *daemon) close() error {
 	return errors.Join(errs...)
 }
 
-func (d *daemon) keys() (*secure.Keys, error) {
-	key := d.file.Node.Key
-	if name := d.file.Node.KeyFile; name != "" {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, hinted{fmt.Errorf("read key_file: %w", err), "flip keygen > FILE; chmod 0600 FILE; the same on every node"}
-		}
-		key = strings.TrimSpace(string(data))
-		d.warnReadable(name)
-	}
-	keys, err := secure.Derive([]byte(key))
-	if err != nil {
-		return nil, fmt.Errorf("derive the cluster's keys: %w", err)
-	}
-	if reason, weak := secure.Weak(key); weak {
-		d.log.Warn().Str("reason", reason).Str("hint", "flip keygen makes a good one").Msg("the shared key is weak")
-	}
-	return keys, nil
-}
-
-// warnReadable warns of a key that others than its owner can read.
-func (d *daemon) warnReadable(name string) {
-	if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o077 != 0 {
-		d.log.Warn().Str("key_file", name).Stringer("mode", info.Mode().Perm()).Str("hint", "chmod 0600 "+name).
-			Msg("others than its owner can read the shared key")
-	}
-}
-
 func (d *daemon) me() fsm.Server { return d.file.Spec.Servers[d.self.Name] }
 
 // inUse puts the commonest failure of listening into words.
@@ -187,18 +159,18 @@ func inUse(what, addr string, err error) error {
 	}
 }
 
-func (d *daemon) openPort(keys *secure.Keys) error {
+func (d *daemon) openPort() error {
 	tcp, err := net.Listen("tcp", d.me().Addr)
 	if err != nil {
 		return inUse("TCP", d.me().Addr, err)
 	}
-	d.port = secure.Listen(tcp, keys.Server(d.self), d.log)
+	d.port = secure.ListenAs(tcp, d.as, d.log)
 	d.undo = append(d.undo, d.port.Close)
-	d.peers = newPeers(keys, d.self)
+	d.peers = newPeers(d.as, d.learnKey)
 	return nil
 }
 
-func (d *daemon) openBeat(keys *secure.Keys) error {
+func (d *daemon) openBeat() error {
 	conn, err := listenUDP(d.me().Addr)
 	if err != nil {
 		return inUse("UDP", d.me().Addr, err)
@@ -210,7 +182,7 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 		Gate: d.ground != nil && (d.ground.gate != nil || d.ground.pretends),
 	})
 	d.late = newLateness(func() fsm.Timing { return d.spec().Timing }, d.metrics.CountLateBeat, d.log)
-	box := keys.Box(secure.Sender{Name: d.self.Name, Instance: d.self.Instance, Process: process})
+	box := d.keys.Box(secure.Sender{Name: d.self.Name, Instance: d.self.Instance, Process: process})
 	d.beat = newHeartbeat(udp.New(udp.Config{
 		Self: d.self.Name, Resolve: d.resolve, Servers: d.serverNames, Cluster: d.cluster,
 		Clock: udp.Boottime, Log: d.log,
@@ -218,7 +190,7 @@ func (d *daemon) openBeat(keys *secure.Keys) error {
 	}, conn, box, p))
 	d.news.feed, d.news.name, d.news.stop, d.news.guard = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
-	return d.openGuard(keys, conn, process)
+	return d.openGuard(conn, process)
 }
 
 // listenUDP waits a moment for a port that is in use: the guard of a former process
@@ -237,9 +209,9 @@ func listenUDP(addr string) (net.PacketConn, error) {
 // more: it looks each 100 ms at the latest.
 const guardGoes = time.Second
 
-func (d *daemon) openNode(keys *secure.Keys) error {
+func (d *daemon) openNode() error {
 	self := raftnode.Address(d.me().Addr, fsm.NewVoterID(d.self.Name, d.self.Instance))
-	streams := raftnode.Streams(d.port.Raft(), dialRaft(keys, d.self), self)
+	streams := raftnode.Streams(d.port.Raft(), dialRaft(d.as), self)
 	trans := raftnode.NewTransport(streams, d.file.Spec.Timing, d.log)
 	d.undo = append(d.undo, trans.Close)
 	var err error
@@ -266,14 +238,14 @@ func (d *daemon) openAPI() {
 	d.hub = server.NewHub(d.node)
 	local := server.LocalConfig{
 		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
-		Metrics: d.metrics, Doctor: d, Hub: d.hub,
+		Metrics: d.metrics, Doctor: d, Hub: d.hub, Keys: d.keys,
 	}
 	d.local = server.NewLocal(local)
 	// What `flip doctor` asks is about the machine that it looks at itself.
 	local.Doctor, local.Operator = nil, secure.OperatorOf
 	d.remote = server.NewLocal(local)
 	d.members = server.NewMembers(server.MembersConfig{
-		Log: d.log, Node: d.node, Peer: peerNode{d.node}, Identify: memberOf, Heard: d.heardNeighbours,
+		Log: d.log, Node: d.node, Peer: peerNode{d.node, d.learnKey}, Identify: memberOf, Heard: d.heardNeighbours,
 	})
 }
 

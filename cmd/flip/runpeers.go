@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,12 +17,24 @@ import (
 )
 
 // peers lets raftnode reach other nodes through the client of their TLS port.
-type peers struct{ client *client.Peers }
+type peers struct {
+	client *client.Peers
+	learn  func(ctx context.Context, cluster string, k *api.KeyHint) // what another member says of the key
+}
 
-func newPeers(keys *secure.Keys, self secure.Identity) peers {
-	return peers{client.NewPeers(func(to client.Target) *tls.Config {
-		return keys.Client(self, secure.Identity{Name: to.Name, Instance: to.Instance}, secure.ProtoHTTP)
-	})}
+func newPeers(as secure.Credentials, learn func(ctx context.Context, cluster string, k *api.KeyHint)) peers {
+	return peers{client.DialPeers(func(ctx context.Context, to client.Target) (net.Conn, error) {
+		return call(ctx, to.Addr, as, secure.Identity{Name: to.Name, Instance: to.Instance}, secure.ProtoHTTP)
+	}), learn}
+}
+
+// call is secure.Dial with an answer that is nil where there is none.
+func call(ctx context.Context, addr string, as secure.Credentials, want secure.Identity, proto string) (net.Conn, error) {
+	conn, err := secure.Dial(ctx, addr, as, want, proto)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // Hello implements raftnode.Peers.
@@ -32,6 +43,7 @@ func (p peers) Hello(ctx context.Context, addr string, name fsm.MemberID, mine r
 	if err != nil {
 		return raftnode.Hello{}, err
 	}
+	p.learn(ctx, theirs.Cluster, theirs.Keys)
 	return helloIn(theirs), nil
 }
 
@@ -63,23 +75,31 @@ func notProposed(err error) bool {
 }
 
 // dialRaft makes Raft's own connections.
-func dialRaft(keys *secure.Keys, self secure.Identity) func(context.Context, raft.ServerAddress) (net.Conn, error) {
+func dialRaft(as secure.Credentials) func(context.Context, raft.ServerAddress) (net.Conn, error) {
 	return func(ctx context.Context, to raft.ServerAddress) (net.Conn, error) {
 		addr, id, err := raftnode.SplitAddress(to)
 		if err != nil {
 			return nil, err
 		}
 		want := secure.Identity{Name: id.Member(), Instance: id.Instance()}
-		d := tls.Dialer{Config: keys.Client(self, want, secure.ProtoRaft)}
-		return d.DialContext(ctx, "tcp", addr)
+		return call(ctx, addr, as, want, secure.ProtoRaft)
 	}
 }
 
 // peerNode answers what other members ask of this node.
-type peerNode struct{ node *raftnode.Node }
+type peerNode struct {
+	node  *raftnode.Node
+	learn func(ctx context.Context, cluster string, k *api.KeyHint)
+}
 
 // Hello implements server.PeerNode.
-func (p peerNode) Hello(theirs api.Hello) api.Hello { return helloOut(p.node.Hello(helloIn(theirs))) }
+func (p peerNode) Hello(theirs api.Hello) api.Hello {
+	p.learn(context.Background(), theirs.Cluster, theirs.Keys)
+	mine := helloOut(p.node.Hello(helloIn(theirs)))
+	state, _ := p.node.View()
+	mine.Keys = api.HintOf(state)
+	return mine
+}
 
 // ProposeBytes implements server.PeerNode.
 func (p peerNode) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, error) {

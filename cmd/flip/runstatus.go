@@ -107,6 +107,7 @@ func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
 		})
 	}
 	out = append(out, d.fencer.alarms()...)
+	out = append(out, d.keys.alarms()...)
 	if d.noMetrics != "" {
 		out = append(out, api.Alarm{Severity: api.Warning, What: d.noMetrics, Do: noMetricsDo})
 	}
