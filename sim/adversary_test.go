@@ -139,6 +139,8 @@ func TestAdversary(t *testing.T) {
 		return // too few for what is rare
 	}
 	for _, c := range sum.Zero() {
-		t.Errorf("%v: never in %d seeds", c, seeds)
+		if c != Superseded { // a voter that was replaced gets no log, and never learns of it
+			t.Errorf("%v: never in %d seeds", c, seeds)
+		}
 	}
 }

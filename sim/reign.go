@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"slices"
 	"time"
 
 	"github.com/flip-ha/flip/fsm"
@@ -85,63 +84,4 @@ func (r *reign) decide(p *Process, now time.Duration) {
 		}
 		r.looked = nil
 	})
-}
-
-// changeVoters takes in what came back with a wiped disk: the old voter is
-// removed, the new one learns the log, then it gets its vote, one change at a
-// time and spaced (L7).
-func (r *reign) changeVoters(p *Process, now time.Duration) {
-	l := &p.w.log
-	if l.leader != p || r.changing {
-		return
-	}
-	ids, committed := l.config()
-	if !committed {
-		return
-	}
-	for _, name := range p.w.cfg.Voters {
-		c := p.w.running(name)
-		if c == nil || c.Instance != p.w.seat(name).disk.instance || slices.Contains(ids, c.ID()) || c.Frozen() || p.w.Link(name, p.Name).CutTCP {
-			continue
-		}
-		old := slices.IndexFunc(ids, func(id fsm.VoterID) bool { return id.Member() == name })
-		switch {
-		case old >= 0:
-			if p.live.MayChangeVoters(now) {
-				r.propose(p, slices.Delete(slices.Clone(ids), old, old+1))
-			}
-			return
-		case !l.learns[c.ID()]:
-			l.learns[c.ID()] = true
-			p.w.tracef("log: %s learns the log", c.ID())
-			return
-		case r.ripe(p, c) && p.live.MayChangeVoters(now):
-			next := append(slices.Clone(ids), c.ID())
-			slices.Sort(next)
-			r.propose(p, next)
-			return
-		}
-	}
-}
-
-// ripe says whether a newcomer has run for slack, is caught up and hears every
-// member that is up.
-func (r *reign) ripe(p, c *Process) bool {
-	m := c.machine
-	if m.Now()-c.started < fsm.Slack(p.state.MaxTTL()) || c.at+3 < p.at {
-		return false
-	}
-	for _, o := range p.w.procs {
-		if mem, ok := p.state.Member(o.Name); ok && mem.Up && o != c && p.w.Link(o.Name, c.Name).Cut {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *reign) propose(p *Process, ids []fsm.VoterID) {
-	r.changing = true
-	p.w.tracef("%s proposes voters %v", p.ID(), ids)
-	p.w.log.append(entry{voters: ids}, func(fsm.Result, error) { r.changing = false })
-	p.w.watchLatest(ids)
 }
