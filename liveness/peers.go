@@ -54,7 +54,7 @@ func (p *Process) Peers(now time.Duration) []Peer {
 // (L7).
 func (p *Process) Hears(now time.Duration) bool {
 	now = p.advance(now)
-	if p.cfg.Voter && !p.voter.granting(now) {
+	if p.view.votes && !p.voter.granting(now) {
 		return false
 	}
 	for id, shown := range p.view.state.Members() {
