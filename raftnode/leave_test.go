@@ -261,6 +261,35 @@ func TestLeavingWaitsForNewcomer(t *testing.T) {
 
 // Servers that were added and have never come keep nothing back: here what goes home
 // under a leader that has just begun.
+// One that comes back wiped while it is to leave, and may still hold something, gets the
+// log and no vote; when it has let go, it goes.
+func TestLeavingComesBackWiped(t *testing.T) {
+	h, w := outgoing(t, "n3")
+	slot, _ := h.state.Slot(fsm.Key{System: "ip", Item: "a"})
+	h.apply(fsm.Assign{Moves: []fsm.Move{{Key: slot.Key, Was: slot.Token, To: "n3", Reason: "test"}}})
+	w.met["n3"] = Finding{Name: "n3", Hello: &Hello{Name: "n3", Instance: "new", Empty: true}}
+	if ask := missing(*h.state.Spec(), w.conf, "n1/i", map[fsm.MemberID]string{"n3": "new"}); len(ask) != 1 || ask[0].Name != "n3" {
+		t.Errorf("asks %+v", ask)
+	}
+	next := func(want changeKind, id raft.ServerID) {
+		t.Helper()
+		w.state, w.index = h.state, h.at
+		if c, ok := nextChange(w); ok != (want != 0) || c.kind != want || c.id != id {
+			t.Errorf("%v, %+v, want %d of %s", ok, c, want, id)
+		}
+	}
+	next(removeOld, "n3/i")
+	w.conf.Servers = append(w.conf.Servers[:2:2], w.conf.Servers[3:]...)
+	next(addLearner, "n3/new")
+	w.conf.Servers = append(w.conf.Servers, raft.Server{ID: "n3/new", Suffrage: raft.Nonvoter})
+	w.met["n3"] = Finding{Name: "n3", Hello: &Hello{Name: "n3", Instance: "new", Cluster: "c", Applied: h.at, Hears: true, Running: time.Hour}}
+	next(0, "")
+	h.settle(&Agenda{}, time.Second)
+	next(0, "")
+	h.release("n3")
+	next(letGo, "n3/new")
+}
+
 func TestNextDoesNotWaitForWhoNeverCame(t *testing.T) {
 	h := working(t, nil)
 	h.settle(&Agenda{}, time.Second, "n1")

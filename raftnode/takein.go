@@ -163,15 +163,16 @@ type confChange struct {
 }
 
 // missing are the servers without a vote under the instance they last said
-// they were; all others are left alone, and so is who is to leave.
+// they were; all others are left alone, and so is who is to leave, unless it is there
+// as another instance than Raft has.
 func missing(spec fsm.Spec, conf raft.Configuration, self fsm.VoterID, said map[fsm.MemberID]string) []fsm.Server {
 	var out []fsm.Server
 	for _, name := range votersIn(spec) {
-		if name == self.Member() || spec.Servers[name].Removing {
-			continue
-		}
 		have := serverOf(conf, name)
 		known := said[name]
+		if name == self.Member() || spec.Servers[name].Removing && (known == "" || have != nil && have.ID == raft.ServerID(fsm.NewVoterID(name, known))) {
+			continue
+		}
 		if have != nil && have.Suffrage == raft.Voter && (known == "" || have.ID == raft.ServerID(fsm.NewVoterID(name, known))) {
 			continue
 		}
@@ -225,7 +226,7 @@ func (w newcomers) nextJoining() (confChange, bool) {
 	free := !dealt(w.state) // founding: nothing is held yet, so no spacing (L7)
 	pace := confChange{}
 	var later *confChange
-	for _, name := range w.state.Spec().Staying() {
+	for _, name := range slices.Concat(w.state.Spec().Staying(), w.returning()) {
 		f, ok := w.met[name]
 		if !ok || f.Hello == nil || f.Trouble != TroubleNone {
 			continue
@@ -246,7 +247,7 @@ func (w newcomers) nextJoining() (confChange, bool) {
 						"removing the old one, whose votes and log are lost, and taking the new one in", name, f.Hello.Instance),
 				}
 			}
-		case have.Suffrage != raft.Voter:
+		case have.Suffrage != raft.Voter && !w.state.Spec().Servers[name].Removing:
 			if w.ready(*f.Hello, free) {
 				return confChange{kind: giveVote, id: id, addr: addr, words: "this server has caught up: giving it its vote"}, true
 			}
@@ -258,6 +259,19 @@ func (w newcomers) nextJoining() (confChange, bool) {
 		return *later, true
 	}
 	return pace, false
+}
+
+// returning are the servers with a vote that are to leave and may still hold something, by
+// name. One that comes back with an empty data directory is sent the log, or nobody would
+// ever learn that it has let go; it gets no vote any more.
+func (w newcomers) returning() []fsm.MemberID {
+	var out []fsm.MemberID
+	for _, name := range votersIn(*w.state.Spec()) {
+		if w.state.Spec().Servers[name].Removing && !w.state.Drained(name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // welcome reports whether a server that Raft does not know may be taken in: it
