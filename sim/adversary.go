@@ -64,8 +64,8 @@ func faults() []fault {
 // Torment begins at once and heals everything at a true time.
 func (w *World) Torment(until time.Duration) *Adversary {
 	a := &Adversary{w: w, base: w.cfg.Spec, end: until, slow: true, broken: map[fsm.MemberID]time.Duration{}}
-	for _, from := range w.cfg.Voters {
-		for _, to := range w.cfg.Voters {
+	for _, from := range w.names {
+		for _, to := range w.names {
 			l := w.Link(from, to)
 			l.Loss, l.Twice = 0.01*w.rng.Float64(), 0.01
 			l.Late, l.LateBy = 0.003, 2*w.cfg.Spec.Timing.Lease
@@ -89,6 +89,9 @@ func (a *Adversary) next() {
 		return
 	}
 	all := faults()
+	if a.w.comesAndGoes() {
+		all = append(all, onlineFaults()...)
+	}
 	sum := 0
 	for _, f := range all {
 		sum += f.weight
@@ -114,7 +117,7 @@ func (a *Adversary) later(within time.Duration, fn func()) {
 
 func (a *Adversary) ttlNow() time.Duration { return a.w.checker.newest().MaxTTL() }
 
-func (a *Adversary) name() fsm.MemberID { return a.w.cfg.Voters[a.w.rng.IntN(len(a.w.cfg.Voters))] }
+func (a *Adversary) name() fsm.MemberID { return a.w.names[a.w.rng.IntN(len(a.w.names))] }
 
 func (a *Adversary) process() *Process {
 	if len(a.w.procs) == 0 {
@@ -177,7 +180,7 @@ func (a *Adversary) storm() {
 func (a *Adversary) late() {
 	m := a.name()
 	a.w.tracef("datagrams of %s are late", m)
-	for _, o := range a.w.cfg.Voters {
+	for _, o := range a.w.names {
 		l := a.w.Link(m, o)
 		l.Late, l.LateBy = a.w.rng.Float64(), 3*a.ttlNow()
 		a.later(4*a.ttlNow(), func() { l.Late = 0.003 })
@@ -217,7 +220,7 @@ func (a *Adversary) reboot() {
 func (a *Adversary) wipe() {
 	// One at a time: a majority of wiped disks is a lost cluster.
 	ids, committed := a.w.log.config()
-	if len(ids) < len(a.w.cfg.Voters) || !committed {
+	if want := a.voters(); len(ids) != want || !committed {
 		return
 	}
 	for _, id := range ids {
@@ -234,6 +237,14 @@ func (a *Adversary) wipe() {
 	a.later(3*a.ttlNow(), func() { a.w.Launch(m) })
 }
 
+// voters is how many there are to be.
+func (a *Adversary) voters() int {
+	if a.w.comesAndGoes() {
+		return len(a.w.checker.newest().Spec().Staying())
+	}
+	return len(a.w.names)
+}
+
 func (a *Adversary) replace() { a.wipe() }
 
 func (a *Adversary) leave() {
@@ -244,11 +255,11 @@ func (a *Adversary) leave() {
 
 func (a *Adversary) total() {
 	a.w.tracef("total partition")
-	for _, m := range a.w.cfg.Voters {
+	for _, m := range a.w.names {
 		a.w.Isolate(m, true)
 	}
 	a.later(6*a.ttlNow(), func() {
-		for _, m := range a.w.cfg.Voters {
+		for _, m := range a.w.names {
 			a.w.Isolate(m, false)
 		}
 	})
@@ -258,7 +269,7 @@ func (a *Adversary) killAll() {
 	for _, p := range slices.Clone(a.w.procs) {
 		p.Kill()
 	}
-	for _, m := range a.w.cfg.Voters {
+	for _, m := range a.w.names {
 		a.later(2*a.ttlNow(), func() { a.w.Launch(m) })
 	}
 }

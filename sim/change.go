@@ -35,7 +35,7 @@ func (a *Adversary) heal() {
 	for _, m := range w.machines {
 		w.SetCarrier(m, true)
 	}
-	for _, m := range w.cfg.Voters {
+	for _, m := range w.names {
 		w.PowerOff(m)
 		w.Launch(m)
 	}
@@ -45,10 +45,11 @@ func (a *Adversary) heal() {
 // tend is what people do after the storm: they start what has stopped, and tell
 // the cluster which machines are off for good.
 func (a *Adversary) tend() {
-	for _, m := range a.w.cfg.Voters {
+	for _, m := range a.w.names {
 		a.w.Launch(m)
 		a.w.fence(m)
 	}
+	a.w.refresh()
 	a.w.After(100*time.Millisecond, a.tend)
 }
 

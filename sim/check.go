@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ const (
 	BadState   Kind = "bad state"
 	Diverged   Kind = "replicas differ"
 	Stuck      Kind = "stuck"
+	// Lapsed is a lease that ended although nothing went wrong.
+	Lapsed Kind = "a lease has ended"
 	// FalseReport is a report that was not true when sent.
 	FalseReport Kind = "false report"
 )
@@ -232,6 +235,23 @@ func (c *checker) applied(p *Process, at fsm.Index, s *fsm.State, res fsm.Result
 	}
 }
 
+// took looks at what an agent has made of the Parts it was sent: of some it asks all that
+// an agent asks, and compares with the whole State.
+func (c *checker) took(p *Process, at fsm.Index) {
+	if at == 0 || at%partsEvery != 0 {
+		return
+	}
+	whole := c.at(at)
+	epoch, machine := p.live.Epoch(), p.machine.Name
+	have, want := p.state.Slice(p.Name, epoch, machine, at), whole.state.Slice(p.Name, epoch, machine, at)
+	if !reflect.DeepEqual(have, want) {
+		c.fail(Diverged, "%s at index %d: its Parts give the slice %+v, the whole State %+v", p.ID(), at, have, want)
+	}
+}
+
+// partsEvery is at which indexes a slice of Parts is compared.
+const partsEvery = 4
+
 func encode(s *fsm.State) []byte {
 	var b bytes.Buffer
 	if err := s.Write(&b); err != nil {
@@ -261,11 +281,14 @@ func (c *checker) forcing(before *fsm.State, f fsm.Force) {
 func (w *World) Compare() {
 	byIndex := map[fsm.Index][]byte{}
 	for _, p := range w.procs {
-		b := encode(p.state)
-		if have, ok := byIndex[p.at]; ok && !bytes.Equal(have, b) {
-			w.checker.fail(Diverged, "%s at index %d", p.ID(), p.at)
+		if p.raft == nil {
+			continue
 		}
-		byIndex[p.at] = b
+		b := encode(p.raft.state)
+		if have, ok := byIndex[p.raft.at]; ok && !bytes.Equal(have, b) {
+			w.checker.fail(Diverged, "%s at index %d", p.ID(), p.raft.at)
+		}
+		byIndex[p.raft.at] = b
 	}
 }
 
@@ -287,6 +310,7 @@ func (w *World) Unfinished() string {
 			}
 		}
 	}
+	wrong = append(wrong, w.misplaced(s)...)
 	slices.Sort(wrong)
 	return strings.Join(wrong, "; ")
 }

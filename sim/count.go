@@ -74,7 +74,6 @@ const (
 	Settles
 	Goodbyes
 	VoterChanges
-	Superseded
 	TakeOvers
 	GateOpened
 	GateRenewed
@@ -95,6 +94,33 @@ const (
 	ListedReleased
 	ListedAdopted
 	BetsLost
+
+	// From here on: where members come and go.
+	Superseded // a voter that was replaced gets no log, and never learns of it
+	Adds
+	Marks
+	MarksBack
+	DeadRemoved
+	Joins
+	Removals
+	RemovedExits
+	VotesGiven
+	VotesTaken
+	HandOvers
+	RolesChanged
+	Promotions
+	Demotions
+	StreamsBroken
+	StaleVoters
+	StreamsSilent
+	StreamsBehind
+	StreamsRefused
+	StreamsLeaderless
+	ChangeOvers
+	Parts
+	PartsAnew
+	AgentGoodbyes
+	LeaverGoodbyes
 	counters
 )
 
@@ -108,10 +134,16 @@ var counterNames = [counters]string{
 	"registrations", "registrations refused", "overdue", "downs", "downs by vote", "downs by goodbye", "downs refused",
 	"moves dropped", "polls", "ballots", "held polls", "acks", "refusals", "promises kept", "lapses", "moves",
 	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "reports unfit", "reports mended", "settles",
-	"goodbyes", "voter changes", "superseded", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
+	"goodbyes", "voter changes", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
 	"addresses swept", "bets won",
 	"guards", "guard waits", "kills by guard", "removes by guard", "downs by guard", "goodbyes by guard", "guards exited", "lock waits", "orphans ended", "listed released", "listed adopted", "bets lost",
+	"superseded", "servers added", "servers marked", "marks taken back", "dead ones removed", "joins", "removals", "exits of the removed", "votes given", "votes taken", "hand-overs",
+	"roles changed", "promotions", "demotions", "streams broken", "stale voters", "streams silent", "streams behind", "streams refused", "streams without a leader", "change-overs", "parts", "parts anew",
+	"goodbyes of agents", "goodbyes of leavers",
 }
+
+// online are the counters that count only where members come and go.
+const online = Superseded
 
 // String is the counter's name.
 func (c Counter) String() string { return counterNames[c] }

@@ -8,12 +8,15 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// forcing is for each counter a script after which it has counted. What founding
-// a cluster and giving it an item counts already needs no more.
-var forcing = map[Counter]struct {
+// forced is a script after which a counter has counted.
+type forced struct {
 	setup  setup
 	script func(*rig)
-}{
+}
+
+// forcing is one for each counter. What founding a cluster and giving it an item counts
+// already needs no more.
+var forcing = map[Counter]forced{
 	Acks: {}, Acquires: {}, Moves: {}, Registrations: {}, ReportsAcquired: {}, Elections: {}, Starts: {},
 	GateOpened: {}, GateRenewed: {},
 
@@ -259,6 +262,10 @@ func TestCounters(t *testing.T) {
 	for c := range counters {
 		t.Run(c.String(), func(t *testing.T) {
 			f, ok := forcing[c]
+			if !ok {
+				f, ok = forcingOnline[c]
+				f.setup = comingAndGoing
+			}
 			if !ok {
 				t.Fatal("no script forces it")
 			}

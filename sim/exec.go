@@ -25,6 +25,7 @@ type executor struct {
 	cleaned    bool
 	epoch      fsm.Epoch
 	slice      fsm.Slice
+	newest     fsm.Index // read so far
 	next       time.Duration
 	refreshAt  time.Duration // of addresses that expire
 	running    map[uint64]*effect
@@ -51,7 +52,7 @@ func (x *executor) init(p *Process) {
 // sweep lets go, at the start, of at-most-one items that a former process may
 // have left: this one holds none without a lease of its own.
 func (x *executor) sweep() {
-	spec := x.p.w.cfg.Spec
+	spec := x.p.seed
 	if known := x.p.state.Spec(); known.Version != 0 {
 		spec = *known
 	}
@@ -135,6 +136,10 @@ func (x *executor) set(epoch fsm.Epoch) {
 	p := x.p
 	x.epoch, x.due = epoch, true
 	x.slice = p.state.Slice(p.Name, epoch, p.machine.Name, p.at)
+	if p.w.cfg.Rules.ViewsForward { // the core does not go back either
+		x.newest = max(x.newest, p.at)
+		x.slice.At = x.newest
+	}
 	if !x.cleaned {
 		x.cleaned = true
 		p.core.Clean(p.state.Rest(p.Name))

@@ -52,17 +52,15 @@ func (p *Process) begin() {
 		return
 	}
 	m.starting = slices.DeleteFunc(m.starting, func(o *Process) bool { return o == p })
-	p.state, p.at = d.snap, d.at
-	if p.state == nil {
-		p.state = fsm.New().Without(w.cfg.Rules.FSM)
-	}
 	p.started, p.gate = m.Now(), w.cfg.Gate
+	p.seed = w.seed()
+	votes := p.openLog()
 	m.own(p) // then what was left behind the gate goes
 	m.sweepAddresses()
 	serial := uint64(w.started) << 32
 	p.live = liveness.New(liveness.Config{
 		Self: p.Name, Instance: d.instance, Host: m.host(d.instance), Process: p.nonce, Gate: w.cfg.Gate,
-		Started: m.Now(), Seed: w.cfg.Spec, Voter: true, Without: w.cfg.Rules.Liveness, Wire: [2]uint16{1, 1},
+		Started: m.Now(), Seed: p.seed, Voter: votes, Without: w.cfg.Rules.Liveness, Wire: [2]uint16{1, 1},
 		NewNonce: func() fsm.Nonce {
 			p.nonces++
 			return w.nonceOf('r', serial+p.nonces)
@@ -100,6 +98,7 @@ func (p *Process) end(why string) {
 			c.run.orphan = true
 		}
 	}
+	p.hangUp()
 	p.machine.forsaken(p)
 	if w.cfg.Dying == nil {
 		p.reap()

@@ -217,10 +217,10 @@ func (l *replicatedLog) introduce(p *Process) {
 		id = "" // until its Barrier
 	}
 	deposed := p.leading && p != l.leader // and does not know it yet
-	if p.leader != id && !deposed {
+	if p.leader != id && !deposed && p.stream == nil {
 		p.do(func() { p.lead(p.leading, id) })
 	}
-	if id != "" && p.at < l.last() {
+	if id != "" && p.raft != nil && p.raft.at < l.last() {
 		l.feed(p)
 	}
 }

@@ -51,7 +51,7 @@ func (w *World) CutBoth(a, b fsm.MemberID, cut bool) {
 
 // Isolate cuts a member from all others and from the log, or heals that.
 func (w *World) Isolate(m fsm.MemberID, cut bool) {
-	for _, o := range w.cfg.Voters {
+	for _, o := range w.names {
 		if o != m {
 			w.CutBoth(m, o, cut)
 		}

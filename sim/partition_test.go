@@ -96,17 +96,19 @@ func TestCheckerSeesTwoHolders(t *testing.T) {
 
 // TestSeedReplays: the same seed is the same run, to the last line.
 func TestSeedReplays(t *testing.T) {
-	a, b := storm(3, true, Without{}), storm(3, true, Without{})
-	if len(a.Trace()) < 100 {
-		t.Fatalf("only %d lines", len(a.Trace()))
-	}
-	for i, line := range a.Trace() {
-		if i >= len(b.Trace()) || b.Trace()[i] != line {
-			t.Fatalf("line %d differs:\n%s\n%s", i, line, b.Trace()[min(i, len(b.Trace())-1)])
+	for seed, play := range map[uint64]func(uint64, bool, Without) *World{3: storm, 4: onlineStorm, 5: onlineStorm} {
+		a, b := play(seed, true, Without{}), play(seed, true, Without{})
+		if len(a.Trace()) < 100 {
+			t.Fatalf("only %d lines", len(a.Trace()))
 		}
-	}
-	if a.Count != b.Count {
-		t.Errorf("counts differ:\n%s\n%s", &a.Count, &b.Count)
+		for i, line := range a.Trace() {
+			if i >= len(b.Trace()) || b.Trace()[i] != line {
+				t.Fatalf("seed %d: line %d differs:\n%s\n%s", seed, i, line, b.Trace()[min(i, len(b.Trace())-1)])
+			}
+		}
+		if a.Count != b.Count {
+			t.Errorf("seed %d: counts differ:\n%s\n%s", seed, &a.Count, &b.Count)
+		}
 	}
 }
 

@@ -30,8 +30,12 @@ type Process struct {
 
 	live    *liveness.Process
 	core    *actions.Core
-	state   *fsm.State
+	state   *fsm.State // what it has read: of its own log, or of a voter's stream
 	at      fsm.Index
+	raft    *replica      // its own log; nil: an agent's process
+	stream  *stream       // what it reads instead; nil: its own log
+	lines   []*line       // to the agents that it serves
+	asks    time.Duration // when to ask why nobody sends the log
 	leading bool
 	leader  fsm.VoterID
 	waiting map[fsm.Index]func(fsm.Result, error) // a leader's proposals on their way
@@ -53,6 +57,7 @@ type Process struct {
 	told      told
 	unguarded []func() // threads that wait for a guard
 
+	seed    fsm.Spec         // what its file says
 	started time.Duration    // machine's clock
 	gate    bool             // the kernel gate stands
 	failing map[fsm.Key]bool // `alive` failed; `down` will follow
@@ -63,6 +68,15 @@ type disk struct {
 	instance string
 	snap     *fsm.State
 	at       fsm.Index
+	role     fsm.Role // that its last process had; 0: none has run
+	cluster  string   // once known
+}
+
+// replica is a log as far as one process has applied it.
+type replica struct {
+	state *fsm.State
+	at    fsm.Index
+	since time.Duration // the machine's clock when it was opened
 }
 
 func instanceName(m fsm.MemberID, n int) string { return fmt.Sprintf("%s.%d", m, n) }
@@ -201,44 +215,66 @@ func (p *Process) lead(leading bool, leader fsm.VoterID) {
 func (p *Process) read() {
 	p.send(p.live.Read(p.machine.Now(), p.state, p.at, p.leading, p.leader))
 	p.exec.dirty = true
+	if id := p.state.Cluster(); id != "" {
+		p.disk.cluster = id
+	}
+	p.serve()
 }
 
 // catchUp applies what is committed up to an index.
 func (p *Process) catchUp(to fsm.Index) {
-	if p.at >= to {
+	r := p.raft
+	if r == nil || r.at >= to {
 		return
 	}
-	for p.at < to {
-		e := p.w.log.entries[p.at]
-		p.at++
-		before := p.state
+	for r.at < to {
+		e := p.w.log.entries[r.at]
+		r.at++
+		before := r.state
 		var res fsm.Result
-		known := p.w.checker.at(p.at)
+		known := p.w.checker.at(r.at)
 		switch {
-		case known != nil && !p.w.checker.due(p.at):
-			p.state, res = known.state, known.res
+		case known != nil && !p.w.checker.due(r.at):
+			r.state, res = known.state, known.res
 		case e.voters != nil:
-			p.state = p.state.WithVoters(fsm.Voters{Index: p.at, IDs: e.voters})
+			r.state = r.state.WithVoters(fsm.Voters{Index: r.at, IDs: e.voters})
 		case e.state != nil:
-			p.state = e.state
+			r.state = e.state
 		case e.cmd != nil:
-			next, r, err := p.state.Apply(p.at, e.cmd)
+			next, applied, err := r.state.Apply(r.at, e.cmd)
 			if err != nil {
-				p.w.checker.fail(BadState, "apply at index %d: %v", p.at, err)
+				p.w.checker.fail(BadState, "apply at index %d: %v", r.at, err)
 				return
 			}
-			p.state, res = next, r
+			r.state, res = next, applied
 		}
+		p.show()
 		p.w.watchApplied(p, before, e, res)
-		if done := p.waiting[p.at]; done != nil {
-			delete(p.waiting, p.at)
+		if done := p.waiting[r.at]; done != nil {
+			delete(p.waiting, r.at)
 			done(res, nil)
 		}
 		if p.w.chance(0.02) {
-			p.disk.snap, p.disk.at = p.state, p.at
+			p.disk.snap, p.disk.at = r.state, r.at
 		}
 	}
-	p.read()
+	if p.stream == nil {
+		p.read()
+	}
+}
+
+// show makes what the own log says what this process has read, as soon as it is no
+// older than what a stream has said.
+func (p *Process) show() {
+	if p.stream != nil {
+		if p.raft.at < p.at {
+			return
+		}
+		p.w.tracef("%s reads its own log from index %d on", p.ID(), p.raft.at)
+		p.stream.end()
+		p.stream = nil
+	}
+	p.state, p.at = p.raft.state, p.raft.at
 }
 
 // wake runs everything that may be due.
@@ -252,6 +288,7 @@ func (p *Process) wake() {
 	next = earlier(next, p.exec.step(now, ok))
 	next = earlier(next, p.keeper.step(p, now))
 	next = earlier(next, p.member.step(p, now))
+	next = earlier(next, p.online(now))
 	if p.leading && p.reign != nil {
 		next = earlier(next, p.reign.step(p, now))
 	}
@@ -306,7 +343,7 @@ func (p *Process) leave(now time.Duration) time.Duration {
 	if p.live.Superseded() && !p.stop.begun {
 		p.w.Count.add(Superseded)
 		p.w.tracef("%s is superseded", p.ID())
-		p.stop = stop{begun: true, until: now, superseded: true}
+		p.stop = stop{begun: true, until: now, silent: true}
 		return now + time.Millisecond
 	}
 	if l := &p.w.log; l.leader != nil && l.leader != p && l.up(p) && p.live.TakeOver(now) {

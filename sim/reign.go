@@ -30,12 +30,15 @@ func (r *reign) step(p *Process, now time.Duration) time.Duration {
 	if !r.busy {
 		r.decide(p, now)
 	}
-	if p.w.cfg.Manual {
+	if p.w.cfg.Manual && !p.w.cfg.Changes {
 		return r.next
 	}
 	if now >= r.voters {
 		r.voters = now + 20*time.Millisecond
 		r.changeVoters(p, now)
+	}
+	if p.w.cfg.Manual {
+		return earlier(r.next, r.voters)
 	}
 	if now >= r.commit+probeEvery {
 		r.commit = now

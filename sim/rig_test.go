@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"cmp"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +47,10 @@ type setup struct {
 	servers   []fsm.MemberID // that serve the item; nil: n2 and n3
 	rules     Without
 	ttl       time.Duration
+	agents    int            // a1 and so on
+	spares    []fsm.MemberID // who may be added
+	holder    fsm.MemberID   // who has the item first; "": n3
+	changes   bool           // the leader changes voters as the configuration says
 }
 
 // newRig founds the cluster, gives the item to n3 and waits until it holds it.
@@ -63,11 +70,14 @@ func newRig(t *testing.T, s setup) *rig {
 		s.ttl = ttl
 	}
 	spec := NewSpec(names, s.ttl, sys)
+	for _, m := range agentNames(s.agents) {
+		spec.Servers[m] = fsm.Server{Name: m, Addr: "10.0.1." + string(m[1:]) + ":2200", Role: fsm.RoleAgent}
+	}
 	spec.Quorum = 1 // the majority of whatever list there is
 	if s.servers == nil {
 		s.servers = []fsm.MemberID{"n2", "n3"}
 	}
-	for _, m := range names {
+	for m := range spec.Servers {
 		server := spec.Servers[m]
 		server.Systems = nil
 		for _, o := range s.servers {
@@ -92,21 +102,22 @@ func newRig(t *testing.T, s setup) *rig {
 	}
 	w := New(Config{
 		Hook: hook, Starve: starve, Linger: lateMost, Seed: 1, Voters: names, Spec: spec, Gate: !s.hooks, Guard: s.guard, Rules: s.rules,
-		Trace: true, Manual: !s.planned, HoldersOnly: true,
+		Trace: true, Manual: !s.planned, HoldersOnly: true, Changes: s.changes,
+		Others: slices.Concat(agentNames(s.agents), s.spares),
 	})
 	w.log.delay, w.log.held = ms, true
 	if s.vary > 0 {
 		w.rng = rand.New(rand.NewPCG(s.vary, 1))
 		w.cfg.Drift, r.vain = true, true
 	}
-	for _, m := range names {
+	for _, m := range w.names {
 		w.Lag(m, ms)
 		least, most := ms, ms
 		if s.vary > 0 {
 			w.Lag(m, w.between(ms/2, 3*ms))
 			least, most = ms/4, 2*ms
 		}
-		for _, o := range names {
+		for _, o := range w.names {
 			*w.Link(m, o) = Link{Min: least, Max: most}
 		}
 	}
@@ -115,7 +126,7 @@ func newRig(t *testing.T, s setup) *rig {
 	w.Run(50 * ms)
 	w.Elect(w.Process("n1"))
 	r.await("everybody has a lease", func() bool {
-		for _, m := range names {
+		for m := range spec.Servers {
 			if !w.Process(m).Lease() {
 				return false
 			}
@@ -123,10 +134,19 @@ func newRig(t *testing.T, s setup) *rig {
 		return true
 	})
 	w.Run(w.Now() + 3*slack) // everybody grants and votes
-	r.move("n3")
-	r.await("n3 holds the item", r.has("n3"))
+	r.move(cmp.Or(s.holder, "n3"))
+	r.await("it holds the item", r.has(cmp.Or(s.holder, "n3")))
 	w.Run(w.Now() + 2*slack)
 	return r
+}
+
+// agentNames are n agents, a1 and so on.
+func agentNames(n int) []fsm.MemberID {
+	var names []fsm.MemberID
+	for i := range n {
+		names = append(names, fsm.MemberID(fmt.Sprintf("a%d", i+1)))
+	}
+	return names
 }
 
 // await runs until something holds; a script that waits in vain fails, unless

@@ -16,11 +16,12 @@ type seat struct {
 	instances int
 	machines  int
 	gone      []*Machine // machines it was replaced on
+	joins     bool       // to be started once the configuration names it
 }
 
 // Boot makes a machine and a process for every member.
 func (w *World) Boot() {
-	for _, m := range w.cfg.Voters {
+	for _, m := range w.names {
 		w.Launch(m)
 	}
 }
@@ -38,13 +39,17 @@ func (w *World) seat(name fsm.MemberID) *seat {
 	return s
 }
 
-// Launch starts a member's process where it belongs, unless one runs there.
+// Launch starts a member's process where it belongs, unless one runs there, or the
+// configuration does not name it: then it would only wait until it does.
 func (w *World) Launch(name fsm.MemberID) *Process {
 	s := w.seat(name)
 	for _, p := range w.on(s.machine) {
 		if p.Name == name {
 			return p
 		}
+	}
+	if !w.named(name) {
+		return nil
 	}
 	return w.Start(name, s.machine, s.disk)
 }

@@ -73,8 +73,10 @@ func NewSpec(voters []fsm.MemberID, ttl time.Duration, systems ...fsm.System) fs
 	slices.Sort(ids)
 	for i, m := range voters {
 		spec.Servers[m] = fsm.Server{
-			Name: m, Addr: fmt.Sprintf("10.0.0.%d:2200", i+1), Role: fsm.RoleVoter, Systems: ids,
+			Name: m, Addr: serverAddr(i), Role: fsm.RoleVoter, Systems: ids,
 		}
 	}
 	return spec
 }
+
+func serverAddr(i int) string { return fmt.Sprintf("10.0.0.%d:2200", i+1) }

@@ -8,7 +8,7 @@ func (a *Adversary) squeeze() {
 	w, ttl := a.w, a.ttlNow()
 	m := a.holder()
 	w.tracef("%s is squeezed", m)
-	for _, v := range w.cfg.Voters {
+	for _, v := range w.names {
 		if v == m || w.chance(0.2) {
 			continue
 		}

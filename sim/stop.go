@@ -10,13 +10,13 @@ import (
 // wait until everything has moved, let go of the rest, say goodbye, hand the
 // leadership over, exit.
 type stop struct {
-	begun      bool
-	releasing  bool
-	said       bool
-	superseded bool          // by another machine: reports, says no goodbye
-	until      time.Duration // end of the present phase
-	next       time.Duration // when to announce again
-	after      func()
+	begun     bool
+	releasing bool
+	said      bool
+	silent    bool          // superseded by another machine, or taken out: says no goodbye
+	until     time.Duration // end of the present phase
+	next      time.Duration // when to announce again
+	after     func()
 }
 
 // stopTimeout is the largest stop_timeout of the systems simulated.
@@ -50,7 +50,7 @@ func (s *stop) step(p *Process, now time.Duration) time.Duration {
 	if len(kept) > 0 && now < s.until {
 		return s.until
 	}
-	if s.superseded {
+	if s.silent {
 		if p.exec.busy() && now < s.until {
 			return s.until
 		}
@@ -83,8 +83,8 @@ func (s *stop) exit(p *Process, now time.Duration) time.Duration {
 		return now + time.Millisecond
 	}
 	p.dismiss()
-	if s.superseded {
-		p.end("exits, superseded")
+	if s.silent {
+		p.end("exits without a goodbye")
 		return 0
 	}
 	if p.w.log.leader == p {

@@ -27,15 +27,18 @@ func (r *reign) changeVoters(p *Process, now time.Duration) {
 	case raftnode.StepVote:
 		next := append(slices.Clone(ids), id)
 		slices.Sort(next)
+		p.w.Count.add(VotesGiven)
 		r.propose(p, next)
 	case raftnode.StepRemove:
 		delete(l.learns, id)
 		if slices.Contains(ids, id) {
+			p.w.Count.add(VotesTaken)
 			r.propose(p, slices.DeleteFunc(slices.Clone(ids), func(o fsm.VoterID) bool { return o == id }))
 		}
 		p.w.tracef("log: %s is let go of", id)
 	case raftnode.StepHandOver:
 		if heir := p.w.byID(id); l.up(heir) {
+			p.w.Count.add(HandOvers)
 			p.w.tracef("%s, which is to leave, hands over to %s", p.ID(), id)
 			l.elect(heir)
 		}
@@ -68,13 +71,13 @@ func (p *Process) greetings() map[fsm.MemberID]raftnode.Hello {
 	met := map[fsm.MemberID]raftnode.Hello{}
 	for name := range p.state.Spec().Servers {
 		c := p.w.running(name)
-		if c == nil || c == p || c.Instance != p.w.seat(name).disk.instance || !p.reaches(c) {
+		if c == nil || c == p || c.raft == nil || c.Instance != p.w.seat(name).disk.instance || !p.reaches(c) {
 			continue
 		}
 		now := c.machine.Now()
 		met[name] = raftnode.Hello{
-			Name: name, Instance: c.Instance, Cluster: c.state.Cluster(), Empty: c.at == 0,
-			Applied: c.at, Running: now - c.started, Hears: c.live.Hears(now),
+			Name: name, Instance: c.Instance, Cluster: c.disk.cluster, Empty: c.raft.at == 0,
+			Applied: c.raft.at, Running: now - c.raft.since, Hears: c.live.Hears(now),
 		}
 	}
 	return met

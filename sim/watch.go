@@ -76,6 +76,10 @@ func (h *watch) lease(p *Process, ok bool) {
 		h.began = p.live.Epoch()
 	} else {
 		p.w.Count.add(Lapses)
+		// Who was taken out has none any more.
+		if m, in := p.w.checker.newest().Member(p.Name); in && m.Epoch == h.began && p.w.cfg.Steady && !p.stop.begun {
+			p.w.checker.fail(Lapsed, "%s, epoch %d", p.ID(), h.began)
+		}
 	}
 	if p.w.cfg.Trace {
 		p.w.tracef("%s: lease of epoch %d %s", p.ID(), p.live.Epoch(), map[bool]string{true: "begins", false: "ends"}[ok])
@@ -95,8 +99,9 @@ func (h *watch) registers(p *Process, r fsm.Register) {
 // watchApplied counts and checks an entry that a process has just applied; the
 // first one to apply it counts.
 func (w *World) watchApplied(p *Process, before *fsm.State, e entry, res fsm.Result) {
-	first := fsm.Index(len(w.checker.states)) < p.at || w.checker.states[p.at-1] == nil
-	w.checker.applied(p, p.at, p.state, res)
+	at := p.raft.at
+	first := fsm.Index(len(w.checker.states)) < at || w.checker.states[at-1] == nil
+	w.checker.applied(p, at, p.raft.state, res)
 	if !first || e.cmd == nil {
 		return
 	}
@@ -106,12 +111,12 @@ func (w *World) watchApplied(p *Process, before *fsm.State, e entry, res fsm.Res
 	}
 	b, ok := c.(fsm.Batch)
 	if !ok {
-		w.watchCommand(p.at, before, c, res)
+		w.watchCommand(at, before, c, res)
 		return
 	}
 	for i, raw := range b.Commands {
 		if c, err := fsm.Decode(raw); err == nil && i < len(res.Each) {
-			w.watchCommand(p.at, before, c, res.Each[i])
+			w.watchCommand(at, before, c, res.Each[i])
 		}
 	}
 }
@@ -132,18 +137,7 @@ func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res
 	case fsm.Settle:
 		n.add(Settles)
 	case fsm.Down:
-		switch {
-		case !res.Applied:
-			n.add(DownsRefused)
-		case c.Goodbye != nil:
-			n.add(DownsByGoodbye)
-		default:
-			n.add(DownsByVote)
-		}
-		if res.Applied {
-			n.add(Downs)
-			n.addN(Moves, len(c.Moves)-len(res.Dropped))
-		}
+		w.watchDown(before, c, res)
 	case fsm.Assign:
 		n.addN(Moves, len(c.Moves)-len(res.Dropped))
 	case fsm.Report:
@@ -157,6 +151,10 @@ func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res
 				n.add(ReportsUnfit)
 			}
 		}
+	case fsm.SetSpec, fsm.RemoveMember:
+		if res.Applied {
+			w.watchMembers(c)
+		}
 	case fsm.Leave:
 		n.add(Leaves)
 	case fsm.Force:
@@ -164,6 +162,45 @@ func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res
 		if res.Applied {
 			w.checker.forcing(before, c)
 		}
+	}
+}
+
+// watchDown counts a Down by what it came of.
+func (w *World) watchDown(before *fsm.State, c fsm.Down, res fsm.Result) {
+	n := &w.Count
+	switch {
+	case !res.Applied:
+		n.add(DownsRefused)
+		return
+	case c.Goodbye != nil:
+		n.add(DownsByGoodbye)
+		w.watchGoodbye(before.Spec().Servers[c.Member])
+	default:
+		n.add(DownsByVote)
+	}
+	n.add(Downs)
+	n.addN(Moves, len(c.Moves)-len(res.Dropped))
+}
+
+// watchMembers counts what became of the members.
+func (w *World) watchMembers(c fsm.Command) {
+	switch c := c.(type) {
+	case fsm.SetSpec:
+		if w.comesAndGoes() {
+			w.joined(&c.Spec)
+		}
+	case fsm.RemoveMember:
+		w.Count.add(Removals)
+	}
+}
+
+// watchGoodbye counts a goodbye by whose it is.
+func (w *World) watchGoodbye(s fsm.Server) {
+	if s.Role == fsm.RoleAgent {
+		w.Count.add(AgentGoodbyes)
+	}
+	if s.Removing {
+		w.Count.add(LeaverGoodbyes)
 	}
 }
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/flip-ha/flip/actions"
@@ -24,7 +25,8 @@ type World struct {
 	procs    []*Process // those that run, oldest first
 	guards   []*Guard   // likewise
 	seats    []*seat
-	started  int // processes so far
+	started  int            // processes so far
+	names    []fsm.MemberID // all that there may ever be
 	checker  checker
 	cfg      Config
 
@@ -43,7 +45,10 @@ type World struct {
 // Config is what a World is made of.
 type Config struct {
 	Seed   uint64
-	Voters []fsm.MemberID // the members' names; each is a voter
+	Voters []fsm.MemberID // the first members' names; each is a voter
+	// Others are who else there may be: agents, and who is added later. Only then do
+	// members come and go, and change their roles.
+	Others []fsm.MemberID
 	Spec   fsm.Spec
 	Gate   bool    // machines have the virtual gate
 	Guard  bool    // daemons have guards
@@ -53,6 +58,10 @@ type Config struct {
 	// Manual leaders commit no probes, make no planned moves and change no voters:
 	// a script does.
 	Manual bool
+	// Steady: nothing goes wrong, so no lease may end.
+	Steady bool
+	// Changes: they change voters all the same, as the configuration says.
+	Changes bool
 	// HoldersOnly: reports are not compared with the truth, so that a rule's
 	// script shows what comes of them.
 	HoldersOnly bool
@@ -99,13 +108,15 @@ type Without struct {
 	OrphansRun bool
 	// Lock: a process starts whatever else has its data directory open.
 	Lock bool
+	// ViewsForward: an agent reads on from any voter, however little that one has read.
+	ViewsForward bool
 	// Bets: an eighth of the time bet on.
 	Bets bool
 }
 
 // New makes the World and its log; no process runs yet.
 func New(cfg Config) *World {
-	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x666c6970))}
+	w := &World{cfg: cfg, names: slices.Concat(cfg.Voters, cfg.Others), rng: rand.New(rand.NewPCG(cfg.Seed, 0x666c6970))}
 	w.net.init(w)
 	w.checker.init(w)
 	w.log.init(w)
