@@ -49,7 +49,7 @@ func (a *Adversary) tend() {
 		a.w.Launch(m)
 		a.w.fence(m)
 	}
-	a.w.refresh()
+	a.w.handOut()
 	a.w.After(100*time.Millisecond, a.tend)
 }
 

@@ -121,6 +121,12 @@ const (
 	PartsAnew
 	AgentGoodbyes
 	LeaverGoodbyes
+	Rotations
+	KeysAcked
+	KeyPhases
+	KeysWithout
+	KeysRefused
+	KeysHandedOut
 	counters
 )
 
@@ -139,7 +145,7 @@ var counterNames = [counters]string{
 	"guards", "guard waits", "kills by guard", "removes by guard", "downs by guard", "goodbyes by guard", "guards exited", "lock waits", "orphans ended", "listed released", "listed adopted", "bets lost",
 	"superseded", "servers added", "servers marked", "marks taken back", "dead ones removed", "joins", "removals", "exits of the removed", "votes given", "votes taken", "hand-overs",
 	"roles changed", "promotions", "demotions", "streams broken", "stale voters", "streams silent", "streams behind", "streams refused", "streams without a leader", "change-overs", "parts", "parts anew",
-	"goodbyes of agents", "goodbyes of leavers",
+	"goodbyes of agents", "goodbyes of leavers", "rotations", "keys acknowledged", "key phases", "members rotated without", "datagrams under another key", "keys handed out",
 }
 
 // online are the counters that count only where members come and go.

@@ -1,6 +1,11 @@
 package sim
 
-import "github.com/flip-ha/flip/fsm"
+import (
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness"
+)
 
 // comingAndGoing is a cluster with two agents in which a voter may go and another come.
 var comingAndGoing = setup{voters: 4, agents: 2, spares: []fsm.MemberID{"n5"}, holder: one, servers: []fsm.MemberID{"n3", one, "a2"}, changes: true}
@@ -86,9 +91,43 @@ var forcingOnline = map[Counter]forced{
 		r.Process(one).Stop(nil)
 		r.await("it is called down", func() bool { m, _ := r.Agreed().Member(one); return !m.Up })
 	}},
+	Rotations:   {script: func(r *rig) { r.adversary().rotate(); r.pass(beat) }},
+	KeysAcked:   {script: func(r *rig) { r.adversary().rotate(); r.pass(2 * beat) }},
+	KeyPhases:   {script: func(r *rig) { r.adversary().rotate(); r.pass(4 * beat) }},
+	KeysWithout: {script: func(r *rig) { r.leftBehind() }},
+	KeysRefused: {script: func(r *rig) {
+		r.Filter = func(from, to fsm.MemberID, _ liveness.Message) (time.Duration, bool) {
+			if from == one && to == "n1" {
+				r.Filter = nil
+				return 2 * time.Second, true
+			}
+			return 0, true
+		}
+		r.pass(2 * beat)
+		r.adversary().rotate()
+		r.pass(3 * time.Second)
+	}},
+	KeysHandedOut: {script: func(r *rig) {
+		r.leftBehind()
+		r.handOut()
+	}},
 	LeaverGoodbyes: {script: func(r *rig) {
 		r.mark(one, true)
 		r.Process(one).Stop(nil)
 		r.await("it is called down", func() bool { m, _ := r.Agreed().Member(one); return !m.Up })
 	}},
+}
+
+// leftBehind rotates the key without a2, which starts again when all is over.
+func (r *rig) leftBehind() {
+	r.Process("a2").Kill()
+	r.adversary().rotate()
+	r.pass(2 * beat)
+	r.adversary().rotate()
+	r.await("it is done", func() bool {
+		k := r.Agreed().Keys()
+		return k.Round != 0 && k.Phase == fsm.KeySettled
+	})
+	r.Launch("a2")
+	r.pass(ttl)
 }

@@ -53,7 +53,7 @@ func (p *Process) begin() {
 	}
 	m.starting = slices.DeleteFunc(m.starting, func(o *Process) bool { return o == p })
 	p.started, p.gate = m.Now(), w.cfg.Gate
-	p.seed = w.seed()
+	p.seed, p.keys = w.seed(), d.keys
 	votes := p.openLog()
 	m.own(p) // then what was left behind the gate goes
 	m.sweepAddresses()

@@ -97,7 +97,7 @@ func (l *replicatedLog) config() (ids []fsm.VoterID, committed bool) {
 
 // up says whether a process takes part in the log right now.
 func (l *replicatedLog) up(p *Process) bool {
-	return p != nil && !p.dead && !p.Frozen() && !l.cut[p.Name] && l.takes(p)
+	return p != nil && !p.dead && !p.Frozen() && !l.cut[p.Name] && l.takes(p) && !l.w.lockedOut(p)
 }
 
 // takes says whether a process is part of the log's configuration at all.
@@ -155,7 +155,7 @@ func (l *replicatedLog) advance() {
 
 // feed has a process learn, after its lag, of all that is committed by now.
 func (l *replicatedLog) feed(p *Process) {
-	if p.dead || !l.takes(p) || l.cut[p.Name] || l.leader == nil {
+	if p.dead || !l.takes(p) || l.cut[p.Name] || l.leader == nil || l.w.lockedOut(p) {
 		return
 	}
 	w, to := l.w, l.last()

@@ -81,6 +81,7 @@ func (n *network) send(from *Process, to fsm.MemberID, msg liveness.Message) {
 		}
 		extra = d
 	}
+	sealed := from.keys.send
 	copies := 1
 	if w.chance(l.Twice) {
 		copies = 2
@@ -95,13 +96,13 @@ func (n *network) send(from *Process, to fsm.MemberID, msg liveness.Message) {
 		sender := liveness.From{Member: from.Name, Instance: from.Instance}
 		for _, p := range w.procs {
 			if p.Name == to && !p.dead {
-				w.After(delay, func() { p.receive(sender, msg) })
+				w.After(delay, func() { p.open(sealed, func() { p.receive(sender, msg) }) })
 			}
 		}
 		if _, ok := msg.(liveness.GoodbyeAck); ok {
 			for _, g := range w.guards {
 				if g.p.Name == to {
-					w.After(delay, func() { g.receive(msg) })
+					w.After(delay, func() { g.p.open(sealed, func() { g.receive(msg) }) })
 				}
 			}
 		}
@@ -114,7 +115,7 @@ func (n *network) send(from *Process, to fsm.MemberID, msg liveness.Message) {
 func (n *network) request(from, to *Process, do func(), lost func()) {
 	w := n.w
 	l := w.Link(from.Name, to.Name)
-	if from != to && (l.CutTCP || to.dead) {
+	if from != to && (l.CutTCP || to.dead || !from.keys.shares(to.keys.ring)) {
 		w.Count.add(LostRequests)
 		w.After(w.between(time.Millisecond, 50*time.Millisecond), func() { from.do(lost) })
 		return
@@ -126,4 +127,13 @@ func (n *network) request(from, to *Process, do func(), lost func()) {
 		delay += w.between(20*time.Millisecond, 200*time.Millisecond)
 	}
 	w.After(delay, func() { to.do(do) })
+}
+
+// open opens a datagram by the keys that the process has when it comes.
+func (p *Process) open(sealed string, fn func()) {
+	if !p.keys.accepts(sealed) {
+		p.w.Count.add(KeysRefused)
+		return
+	}
+	fn()
 }

@@ -23,6 +23,7 @@ func onlineFaults() []fault {
 		{6, (*Adversary).breakStream},
 		{5, (*Adversary).killSource},
 		{4, (*Adversary).leaveRemoving},
+		{8, (*Adversary).rotate},
 	}
 }
 
@@ -84,6 +85,9 @@ func (a *Adversary) add(name fsm.MemberID) {
 	// Who was a member before comes with an empty data directory, or with what it had.
 	if s.disk.role != 0 && w.running(name) == nil && w.chance(0.5) {
 		w.Wipe(name)
+	}
+	if w.running(name) == nil {
+		s.disk.keys = w.given()
 	}
 	w.Count.add(Adds)
 	w.tracef("%s is to be added as %s", name, role)
@@ -281,6 +285,9 @@ func (w *World) misplaced(s *fsm.State) []string {
 		return nil
 	}
 	var wrong []string
+	if k := s.Keys(); k.Phase != fsm.KeySettled {
+		wrong = append(wrong, fmt.Sprintf("the key: %s, waits for %v", k.Phase, s.KeyAwaited()))
+	}
 	for name, server := range s.Spec().Servers {
 		p := w.running(name)
 		switch {

@@ -67,7 +67,7 @@ func peopleOnly(seed uint64, trace bool) *World {
 	a := &Adversary{w: w, base: cfg.Spec, end: w.Now() + 10*time.Second}
 	acts := []func(*Adversary){
 		(*Adversary).addMember, (*Adversary).removeMember, (*Adversary).removeLeader,
-		(*Adversary).takeBack, (*Adversary).replaceMember, (*Adversary).changeRole,
+		(*Adversary).takeBack, (*Adversary).replaceMember, (*Adversary).changeRole, (*Adversary).rotate,
 	}
 	var next func()
 	next = func() {
@@ -151,6 +151,10 @@ func TestOneChange(t *testing.T) {
 			{role("n1", fsm.RoleAgent), votes("n2", "n3", "n4")},
 			{func(*rig) {}, func(r *rig) bool { return r.Process("n1").raft == nil }},
 		}},
+		{"the key", []step{{
+			func(r *rig) { r.Commit(r.rotation()) },
+			func(r *rig) bool { return r.Agreed().Keys().Round != 0 && r.Agreed().Keys().Phase == fsm.KeySettled },
+		}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := setup{agents: 2, spares: []fsm.MemberID{"n4", "n5"}, holder: one, servers: []fsm.MemberID{one, "a2", "n3"}, changes: true, planned: true}

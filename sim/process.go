@@ -36,6 +36,8 @@ type Process struct {
 	stream  *stream       // what it reads instead; nil: its own log
 	lines   []*line       // to the agents that it serves
 	asks    time.Duration // when to ask why nobody sends the log
+	keys    keyring
+	turning turning
 	leading bool
 	leader  fsm.VoterID
 	waiting map[fsm.Index]func(fsm.Result, error) // a leader's proposals on their way
@@ -69,7 +71,8 @@ type disk struct {
 	snap     *fsm.State
 	at       fsm.Index
 	role     fsm.Role // that its last process had; 0: none has run
-	cluster  string   // once known
+	keys     keyring
+	cluster  string // once known
 }
 
 // replica is a log as far as one process has applied it.

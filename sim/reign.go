@@ -21,12 +21,14 @@ type reign struct {
 	next     time.Duration
 	commit   time.Duration // when anything last committed
 	voters   time.Duration // when to look at the voters again
+	hastened fsm.Keys      // the phase of a rotation that a rule's script acknowledged
 }
 
 func newReign(p *Process) *reign { return &reign{commit: p.machine.Now()} }
 
 func (r *reign) step(p *Process, now time.Duration) time.Duration {
 	r.flush(p)
+	r.hasten(p)
 	if !r.busy {
 		r.decide(p, now)
 	}

@@ -56,7 +56,7 @@ func (p *Process) online(now time.Duration) time.Duration {
 	if !p.w.comesAndGoes() {
 		return 0
 	}
-	next := p.place(now)
+	next := earlier(p.place(now), p.turn(now))
 	if p.stream != nil {
 		next = earlier(next, p.stream.step(now))
 	}
@@ -141,13 +141,4 @@ func (p *Process) demoted(now time.Duration) {
 	p.disk.role = fsm.RoleAgent
 	p.raft = nil
 	p.live.SetVoter(now, false)
-}
-
-// refresh gives the names of who there is now to agents that know of nobody.
-func (w *World) refresh() {
-	for _, p := range w.procs {
-		if p.stream != nil && p.at == 0 {
-			p.seed = w.seed()
-		}
-	}
 }

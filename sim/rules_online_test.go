@@ -225,6 +225,34 @@ var onlineRules = []rule{
 	},
 }
 
+// keyRules are the schedules of a key's rotation. Nothing goes wrong in them that could
+// end a lease.
+var keyRules = []rule{
+	{
+		// Nobody serves the agent, so it knows of no new key; its heartbeats arrive.
+		name: "a phase waits for its acknowledgements", without: Without{KeyAcks: true}, finds: Lapsed,
+		setup: byAgent,
+		script: func(r *rig) {
+			r.cfg.Steady = true
+			r.unserved(one)
+			r.Commit(r.rotation())
+			r.pass(3 * ttl)
+			r.served(one)
+			r.await("it is done", func() bool {
+				k := r.Agreed().Keys()
+				return k.Round != 0 && k.Phase == fsm.KeySettled
+			})
+		},
+	},
+}
+
+// served undoes unserved.
+func (r *rig) served(m fsm.MemberID) {
+	for _, o := range r.names {
+		r.Link(o, m).CutTCP = false
+	}
+}
+
 // line is what an agent reads from; nil: nobody.
 func (r *rig) line(m fsm.MemberID) *line {
 	if p := r.Process(m); p != nil && p.stream != nil {

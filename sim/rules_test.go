@@ -26,7 +26,7 @@ func tail(w *World, n int) string {
 // TestRules plays each row of LEASES.md's table twice: with every rule, and with
 // that one left out.
 func TestRules(t *testing.T) {
-	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules, listRules, onlineRules) {
+	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules, listRules, onlineRules, keyRules) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			t.Run("with", func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestTable(t *testing.T) {
 	if !ok {
 		t.Skip("it only measures: FLIP_TABLE=200 plays 200 cases of each row")
 	}
-	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules, listRules, onlineRules) {
+	for _, r := range slices.Concat(leaseRules, holderRules, gateRules, guardRules, gapRules, listRules, onlineRules, keyRules) {
 		found, other, vain := cases(t, r, r.without, int(n))
 		with, bad, _ := cases(t, r, Without{}, int(n))
 		storms, weather := 0, storm

@@ -34,7 +34,7 @@ func (w *World) seat(name fsm.MemberID) *seat {
 		}
 	}
 	s := &seat{name: name, machines: 1, instances: 1, machine: w.NewMachine("m-" + string(name))}
-	s.disk = &disk{instance: instanceName(name, 1)}
+	s.disk = &disk{instance: instanceName(name, 1), keys: w.given()}
 	w.seats = append(w.seats, s)
 	return s
 }
@@ -63,7 +63,7 @@ func (w *World) Wipe(name fsm.MemberID) {
 	}
 	w.Count.add(Wipes)
 	s.instances++
-	s.disk = &disk{instance: instanceName(name, s.instances)}
+	s.disk = &disk{instance: instanceName(name, s.instances), keys: w.given()}
 	w.tracef("%s: its data directory is wiped", name)
 }
 
@@ -76,7 +76,7 @@ func (w *World) Replace(name fsm.MemberID) {
 	s.machines++
 	s.instances++
 	s.machine = w.NewMachine(fmt.Sprintf("m-%s-%d", name, s.machines))
-	s.disk = &disk{instance: instanceName(name, s.instances)}
+	s.disk = &disk{instance: instanceName(name, s.instances), keys: w.given()}
 	w.tracef("%s: moves to another machine, %s", name, s.machine.Name)
 }
 

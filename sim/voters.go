@@ -85,5 +85,5 @@ func (p *Process) greetings() map[fsm.MemberID]raftnode.Hello {
 
 // reaches says whether a request to another process would be answered.
 func (p *Process) reaches(o *Process) bool {
-	return !o.dead && !o.Frozen() && !p.w.Link(p.Name, o.Name).CutTCP && !p.w.Link(o.Name, p.Name).CutTCP
+	return !o.dead && !o.Frozen() && p.keys.shares(o.keys.ring) && !p.w.Link(p.Name, o.Name).CutTCP && !p.w.Link(o.Name, p.Name).CutTCP
 }

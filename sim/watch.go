@@ -151,7 +151,7 @@ func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res
 				n.add(ReportsUnfit)
 			}
 		}
-	case fsm.SetSpec, fsm.RemoveMember:
+	case fsm.SetSpec, fsm.RemoveMember, fsm.Rotate, fsm.KeyAck, fsm.KeyGo:
 		if res.Applied {
 			w.watchMembers(c)
 		}
@@ -182,7 +182,7 @@ func (w *World) watchDown(before *fsm.State, c fsm.Down, res fsm.Result) {
 	n.addN(Moves, len(c.Moves)-len(res.Dropped))
 }
 
-// watchMembers counts what became of the members.
+// watchMembers counts what became of the members and of their key.
 func (w *World) watchMembers(c fsm.Command) {
 	switch c := c.(type) {
 	case fsm.SetSpec:
@@ -191,6 +191,15 @@ func (w *World) watchMembers(c fsm.Command) {
 		}
 	case fsm.RemoveMember:
 		w.Count.add(Removals)
+	case fsm.Rotate:
+		w.Count.add(Rotations)
+	case fsm.KeyAck:
+		w.Count.add(KeysAcked)
+	case fsm.KeyGo:
+		if c.Phase != fsm.KeySettled {
+			w.Count.add(KeyPhases)
+		}
+		w.Count.addN(KeysWithout, len(c.Without))
 	}
 }
 

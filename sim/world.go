@@ -19,16 +19,17 @@ type World struct {
 	queue eventQueue
 	rng   *rand.Rand
 
-	net      network
-	log      replicatedLog
-	machines []*Machine
-	procs    []*Process // those that run, oldest first
-	guards   []*Guard   // likewise
-	seats    []*seat
-	started  int            // processes so far
-	names    []fsm.MemberID // all that there may ever be
-	checker  checker
-	cfg      Config
+	net       network
+	log       replicatedLog
+	machines  []*Machine
+	procs     []*Process // those that run, oldest first
+	guards    []*Guard   // likewise
+	seats     []*seat
+	started   int            // processes so far
+	names     []fsm.MemberID // all that there may ever be
+	rotations int            // of the key
+	checker   checker
+	cfg       Config
 
 	// Filter may delay or drop (false) a datagram; nil: none is looked at.
 	Filter func(from, to fsm.MemberID, msg liveness.Message) (time.Duration, bool)
@@ -110,6 +111,8 @@ type Without struct {
 	Lock bool
 	// ViewsForward: an agent reads on from any voter, however little that one has read.
 	ViewsForward bool
+	// KeyAcks: a phase of a key's rotation begins before all have acknowledged the last.
+	KeyAcks bool
 	// Bets: an eighth of the time bet on.
 	Bets bool
 }
