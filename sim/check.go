@@ -190,8 +190,8 @@ func (c *checker) releasing(p *Process, h *Hold) {
 		return
 	}
 	own, ok := p.state.Slot(h.Key)
-	if !ok || own.AtMostOne || own.Owner == "" || own.Owner == p.Name && p.state.Job(own).Action != h.Action {
-		return
+	if !ok || own.AtMostOne || own.Owner == "" || p.state.Job(own).Action != h.Action {
+		return // made true in another way from now on
 	}
 	if f, failed := c.newest().FailureOf(p.Name, h.Key); failed && f.Token <= h.Token {
 		return
