@@ -16,6 +16,9 @@ const (
 	// write while there is no leader, takes without a word (10 s). A stream that
 	// is as quiet is closed too: who reads it goes on where it was.
 	guestQuiet = 12 * time.Second
+	// guestBuffer bounds what the kernel keeps for an operator that does not read,
+	// where it would let it grow to 4 MB; it takes twice as much as it is told.
+	guestBuffer = 128 << 10
 )
 
 // guests are the operators' connections that are open. Members have to get
@@ -38,6 +41,11 @@ type guest struct {
 // admit takes a connection in, in place of the one that has been quiet for
 // longest if there is no room; nil: none has been quiet for long enough.
 func (g *guests) admit(conn *Conn, raw net.Conn) *guest {
+	if w, ok := raw.(*watched); ok {
+		if tcp, ok := w.Conn.(*net.TCPConn); ok {
+			_ = tcp.SetWriteBuffer(guestBuffer) // a hint: without it the kernel decides
+		}
+	}
 	in := &guest{Conn: conn, raw: raw, of: g}
 	in.touch()
 	g.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,6 +32,27 @@ const (
 	// too many open files.
 	acceptPause = 50 * time.Millisecond
 )
+
+// OpenPort listens on a server's TCP address. A connection whose other side is gone
+// without a word ends by itself: what is not acknowledged, and what nobody takes off
+// a full buffer, would otherwise be waited for, for a quarter of an hour.
+func OpenPort(ctx context.Context, addr string) (net.Listener, error) {
+	config := net.ListenConfig{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: goneAfter / 2, Interval: goneAfter / 6, Count: 3},
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			var failed error
+			err := raw.Control(func(fd uintptr) { // those that are accepted inherit it
+				failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(goneAfter.Milliseconds()))
+			})
+			return errors.Join(err, failed)
+		},
+	}
+	return config.Listen(ctx, "tcp", addr)
+}
+
+// goneAfter is how long the other side of a connection may give no sign: as long as
+// a stream waits for a watcher that does not read.
+const goneAfter = 30 * time.Second
 
 // Listener takes the connections of one TCP port, does the TLS handshakes and
 // hands each connection to Raft, to the members' HTTP or to the operators' API.

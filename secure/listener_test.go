@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -251,3 +252,39 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error { p.once.Do(func() { close(p.closed) }); return nil }
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// A connection whose other side is gone without a word ends by itself, and an
+// operator who does not read makes the kernel keep little.
+func TestOpenPort(t *testing.T) {
+	inner, err := OpenPort(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Listen(inner, keysA().Server(n1), zerolog.Nop())
+	run(t, l)
+	config := keysA().Operator("a person")
+	if _, err := dial(t, l, config); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.API().Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	raw, err := conn.(*guest).raw.(*watched).Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ level, option, want int }{
+		"the time without an acknowledgement": {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(goneAfter.Milliseconds())},
+		"the time until it is asked for one":  {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(goneAfter.Seconds() / 2)},
+		"the buffer":                          {unix.SOL_SOCKET, unix.SO_SNDBUF, 2 * guestBuffer},
+	} {
+		var got int
+		var failed error
+		err := raw.Control(func(fd uintptr) { got, failed = unix.GetsockoptInt(int(fd), c.level, c.option) })
+		if err != nil || failed != nil || got != c.want {
+			t.Errorf("%s is %d, want %d: %v, %v", name, got, c.want, err, failed)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 	if err := d.settle(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.openPort(); err != nil {
+	if err := d.openPort(ctx); err != nil {
 		return nil, err
 	}
 	if d.host, err = hostOf(file.Node.Machine, d.store.Instance()); err != nil {
@@ -159,8 +159,8 @@ func inUse(what, addr string, err error) error {
 	}
 }
 
-func (d *daemon) openPort() error {
-	tcp, err := net.Listen("tcp", d.me().Addr)
+func (d *daemon) openPort(ctx context.Context) error {
+	tcp, err := secure.OpenPort(ctx, d.me().Addr)
 	if err != nil {
 		return inUse("TCP", d.me().Addr, err)
 	}
