@@ -112,7 +112,7 @@ func (w *World) rotation(without ...fsm.MemberID) fsm.Rotate {
 	w.rotations++
 	return fsm.Rotate{
 		Was: k.Round, Old: ringOf(k).send, New: fmt.Sprintf("key %d", w.rotations),
-		Sealed: []byte("sealed"), Back: []byte("back"), Without: without, At: w.now.Milliseconds(),
+		Sealed: []byte("sealed"), Back: []byte("back"), LeftOut: without, At: w.now.Milliseconds(),
 	}
 }
 
@@ -146,7 +146,7 @@ func (a *Adversary) rotate() {
 	}
 	for _, m := range a.w.checker.newest().KeyAwaited() {
 		if p := a.w.running(m); p == nil && k.Phase != fsm.KeyOnly {
-			a.w.Propose(fsm.KeyGo{Round: k.Round, Without: []fsm.MemberID{m}})
+			a.w.Propose(fsm.KeyGo{Round: k.Round, LeftOut: []fsm.MemberID{m}})
 			return
 		}
 	}

@@ -199,7 +199,7 @@ func (w *World) watchMembers(c fsm.Command) {
 		if c.Phase != fsm.KeySettled {
 			w.Count.add(KeyPhases)
 		}
-		w.Count.addN(KeysWithout, len(c.Without))
+		w.Count.addN(KeysWithout, len(c.LeftOut))
 	}
 }
 
