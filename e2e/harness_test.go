@@ -249,9 +249,13 @@ func (c *cluster) exit(id string, limit time.Duration) int {
 	}
 }
 
-// end kills what is left and, if the test failed, shows the logs' ends.
+// end kills what is left and, if the test failed, shows the logs' ends. A guard goes
+// before its daemon: it would run hooks, which write to the test's directory.
 func (c *cluster) end() {
 	for _, p := range c.procs {
+		if guard, ok := lab.GuardOf(p.cmd.Process.Pid); ok {
+			_ = syscall.Kill(guard, syscall.SIGKILL)
+		}
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	}

@@ -38,12 +38,20 @@ func (h *Host) Guards() ([]int, error) {
 
 // Guard is the guard of the host's daemon.
 func (h *Host) Guard() (int, error) {
-	for _, pid := range children(h.daemon.Cmd.Process.Pid) {
-		if isGuard(pid) {
-			return pid, nil
-		}
+	if pid, ok := GuardOf(h.daemon.Cmd.Process.Pid); ok {
+		return pid, nil
 	}
 	return 0, fmt.Errorf("%s: %w", h.Name, ErrNoGuard)
+}
+
+// GuardOf is the guard of a daemon.
+func GuardOf(daemon int) (pid int, ok bool) {
+	for _, pid := range children(daemon) {
+		if isGuard(pid) {
+			return pid, true
+		}
+	}
+	return 0, false
 }
 
 // isGuard looks at the command line, which is flip's until the guard has been
