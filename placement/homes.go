@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // count says to whom homes are dealt, in Order. A server that has never registered may
 // never come: it counts only where nothing has a home yet, as in Flip's dealing, and
 // where it was dealt one then.
@@ -20,9 +22,10 @@ func (g *group) count() []int {
 }
 
 // homes gives a home to every item that has none, or whose home serves the
-// system no longer: the member with the fewest, on ties the one that Flip deals
-// to, then the first in Order. When nothing has a home yet that is Flip's
-// dealing exactly: item i to member i mod N, whether it is up or not.
+// system no longer: its owner, as far as that leaves the others their share; else the
+// member with the fewest, on ties the one that Flip deals to, then the first in Order.
+// When nothing has a home yet that is Flip's dealing exactly: item i to member i mod N,
+// whether it is up or not.
 //
 // Other items keep their homes, unless who serves the system has changed.
 func (g *group) homes() {
@@ -35,11 +38,16 @@ func (g *group) homes() {
 	for i, m := range among {
 		place[m] = i
 	}
-	count := make([]int, n)
+	count, homeless := make([]int, n), 0
 	for _, it := range g.items {
 		if it.home != nobody {
 			count[place[it.home]]++
+		} else {
+			homeless++
 		}
+	}
+	if homeless > 0 && homeless < len(g.items) {
+		g.settle(among, place, count, homeless)
 	}
 	for i := range g.items {
 		if g.items[i].home != nobody {
@@ -54,6 +62,38 @@ func (g *group) homes() {
 	}
 	if g.sys.Rehome {
 		g.balance(among, place, count)
+	}
+}
+
+// settle has items without a home be at home where they are, unless that gives a
+// member more than it would have if they were all dealt to those with the fewest: an
+// item that has found another owner need not move once more.
+func (g *group) settle(among, place, count []int, homeless int) {
+	full := slices.Clone(count)
+	for range homeless {
+		full[lowest(full)]++
+	}
+	share := full[lowest(full)]
+	more := 0 // of them get one above the share
+	for at, n := range full {
+		if n > share && n > count[at] {
+			more++
+		}
+	}
+	for i := range g.items {
+		it := &g.items[i]
+		if it.home != nobody || it.owner == nobody || !slices.Contains(among, int(it.owner)) {
+			continue
+		}
+		switch at := place[it.owner]; {
+		case count[at] < share:
+		case count[at] == share && more > 0:
+			more--
+		default:
+			continue
+		}
+		it.home = it.owner
+		count[place[it.owner]]++
 	}
 }
 

@@ -219,7 +219,8 @@ func (j *judgement) homes(sys fsm.System) {
 	for slot := range j.before.SlotsOf(sys.Name) {
 		fresh = fresh && !slices.Contains(serving, slot.Home)
 	}
-	var dealt []fsm.MemberID // homes given to what had none
+	var dealt []fsm.MemberID                // homes given to what had none
+	driven := map[fsm.Key][2]fsm.MemberID{} // of it: what is to go from its owner to a home elsewhere
 	for i, item := range sys.Items {
 		k := fsm.Key{System: sys.Name, Item: item.ID}
 		old, _ := j.before.Slot(k)
@@ -239,6 +240,9 @@ func (j *judgement) homes(sys fsm.System) {
 			}
 		} else {
 			dealt = append(dealt, now.Home)
+			if !fresh && old.Owner != now.Home && slices.Contains(serving, old.Owner) {
+				driven[k] = [2]fsm.MemberID{old.Owner, now.Home}
+			}
 			if want := serving[i%len(serving)]; fresh && now.Home != want {
 				j.complain("%v: Flip deals it to %s, not to %s", k, want, now.Home)
 			}
@@ -247,6 +251,11 @@ func (j *judgement) homes(sys fsm.System) {
 	most, least := 0, len(sys.Items)
 	for _, m := range serving {
 		most, least = max(most, is[m]), min(least, is[m])
+	}
+	for k, way := range driven {
+		if is[way[0]] < is[way[1]] {
+			j.complain("%v: dealt to %s, which has %d, and not to its owner %s, which has %d", k, way[1], is[way[1]], way[0], is[way[0]])
+		}
 	}
 	if !sys.Rehome {
 		if changed > 0 {
