@@ -109,12 +109,18 @@ type prober struct {
 
 func (n *network) probe(addrs ...netip.Addr) *prober {
 	n.t.Helper()
+	return n.probeEvery(1, addrs...)
+}
+
+// probeEvery asks each address once in so many milliseconds.
+func (n *network) probeEvery(every int, addrs ...netip.Addr) *prober {
+	n.t.Helper()
 	var cfg probe.Config
 	add := func(name string, addr netip.Addr, every int) {
 		cfg.Targets = append(cfg.Targets, probe.Target{Name: name, Addr: netip.AddrPortFrom(addr, lab.EchoPort), Every: every})
 	}
 	for _, a := range addrs {
-		add(a.String(), a, 1)
+		add(a.String(), a, every)
 	}
 	for _, h := range n.Hosts {
 		add(h.Name, h.Addr4, controlEvery)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,6 +20,14 @@ import (
 // metric reads one figure of a daemon's GET /metrics, its samples summed up.
 func (n *network) metric(h *lab.Host, name string) float64 {
 	n.t.Helper()
+	sum, err := metricOf(h, name)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return sum
+}
+
+func metricOf(h *lab.Host, name string) (float64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -28,16 +37,16 @@ func (n *network) metric(h *lab.Host, name string) float64 {
 	web := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://flip/metrics", nil)
 	if err != nil {
-		n.t.Fatal(err)
+		return 0, fmt.Errorf("metrics of %s: %w", h.Name, err)
 	}
 	resp, err := web.Do(req)
 	if err != nil {
-		n.t.Fatalf("metrics of %s: %v", h.Name, err)
+		return 0, fmt.Errorf("metrics of %s: %w", h.Name, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		n.t.Fatalf("metrics of %s: %v", h.Name, err)
+		return 0, fmt.Errorf("metrics of %s: %w", h.Name, err)
 	}
 	sum, found := 0.0, false
 	for _, line := range strings.Split(string(body), "\n") {
@@ -47,14 +56,14 @@ func (n *network) metric(h *lab.Host, name string) float64 {
 		}
 		value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
 		if err != nil {
-			n.t.Fatalf("metrics of %s: %q", h.Name, line)
+			return 0, fmt.Errorf("metrics of %s: %q", h.Name, line)
 		}
 		sum, found = sum+value, true
 	}
 	if !found {
-		n.t.Fatalf("%s does not tell %s:\n%s", h.Name, name, body)
+		return 0, fmt.Errorf("%s does not tell %s:\n%s", h.Name, name, body)
 	}
-	return sum
+	return sum, nil
 }
 
 // The gate's own figures, and the point of having one: everything flip killed

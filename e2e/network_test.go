@@ -88,27 +88,41 @@ func (n *network) showLogs() {
 // filled in, must be the lab's hosts.
 func (n *network) configure(s spec) {
 	n.t.Helper()
+	n.configureFor(s, n.Hosts)
+}
+
+// configureFor writes the files of the hosts that found a cluster.
+func (n *network) configureFor(s spec, hosts []*lab.Host) {
+	n.t.Helper()
 	servers := spec{}
-	for _, h := range n.Hosts {
+	for _, h := range hosts {
 		one := spec{"ip": h.Cluster.String(), "port": 2200}
 		if given, ok := s["servers"].(spec)[h.Name].(spec); ok {
 			maps.Copy(one, given)
 		}
 		servers[h.Name] = one
 	}
-	for _, h := range n.Hosts {
+	for _, h := range hosts {
 		own := maps.Clone(s)
-		own["servers"], own["machine"] = servers, "machine of "+h.Name
-		data, err := json.MarshalIndent(own, "", " ")
-		if err != nil {
-			n.t.Fatal(err)
-		}
-		path := filepath.Join(n.Dir, h.Name+".json")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			n.t.Fatal(err)
-		}
-		n.files[h.Name] = path
+		own["servers"] = servers
+		n.writeFile(h, own)
 	}
+}
+
+// writeFile writes the file that a host's daemon reads.
+func (n *network) writeFile(h *lab.Host, s spec) {
+	n.t.Helper()
+	own := maps.Clone(s)
+	own["machine"] = "machine of " + h.Name
+	data, err := json.MarshalIndent(own, "", " ")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	path := filepath.Join(n.Dir, h.Name+".json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	n.files[h.Name] = path
 }
 
 // start runs flip in the hosts, in all if none is named.

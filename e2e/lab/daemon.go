@@ -46,6 +46,9 @@ func (h *Host) StartProgram(program []string, file string, env ...string) (*Daem
 	if h.disk != nil {
 		program, dir = h.disk.command(program), []string{"--dir", h.disk.dir, "--socket", h.Socket()}
 	}
+	if h.Join != "" {
+		dir = append(dir, "--join", h.Join)
+	}
 	args := slices.Concat(program, []string{"run", "--id", h.Name}, dir, []string{file})
 	d, err := h.StartCommand(args, env...)
 	if err == nil {

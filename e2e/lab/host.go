@@ -25,6 +25,7 @@ type Host struct {
 	Addr4, Addr6     netip.Addr // unmanaged ones on the service interface
 	Cluster          netip.Addr // invalid: no leg there
 	MAC              net.HardwareAddr
+	Join             string // HOST:PORT,… of members that its daemon asks to be taken in; "": its file says who is one
 	lab              *Lab
 	echo             *exec.Cmd
 	daemon           *Daemon
