@@ -192,7 +192,9 @@ func (e *Endpoint) MayChangeVoters() bool {
 func (e *Endpoint) Goodbye(kept []fsm.Key) {
 	e.mu.Lock()
 	now := e.cfg.Clock()
+	e.observe(now)
 	e.process.Goodbye(now, kept)
+	e.seen.leased = false // given up: that is no lapse
 	e.observe(now)
 	e.mu.Unlock()
 	e.wake()

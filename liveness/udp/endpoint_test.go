@@ -139,6 +139,32 @@ func TestGoodbye(t *testing.T) {
 	})
 }
 
+// Who says goodbye gives its lease up; one that nobody answers loses it.
+func TestGoodbyeIsNoLapse(t *testing.T) {
+	inBubble(t, three, func(t *testing.T, c *cluster) {
+		lapses := map[string]*atomic.Int64{}
+		for _, name := range []string{"n1", "n2", "n3"} {
+			count := &atomic.Int64{}
+			lapses[name] = count
+			n := c.nodes[fsm.MemberID(name)]
+			n.mu.Lock()
+			n.cfg.Measure.Lapse = func() { count.Add(1) }
+			n.mu.Unlock()
+		}
+		c.pass(3 * time.Second)
+		c.nodes["n3"].Goodbye(nil)
+		c.pass(beat)
+		c.nodes["n2"].stop()
+		c.nodes["n3"].stop()
+		c.pass(2 * ttl)
+		for name, want := range map[string]int64{"n1": 1, "n3": 0} {
+			if got := lapses[name].Load(); got != want {
+				t.Errorf("the lease of %s has lapsed %d times, not %d", name, got, want)
+			}
+		}
+	})
+}
+
 // Changed tells of a lease that begins and of one that ends, at once.
 func TestChanged(t *testing.T) {
 	inBubble(t, three, func(t *testing.T, c *cluster) {
