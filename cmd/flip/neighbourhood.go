@@ -43,7 +43,9 @@ type neighbour struct {
 // never agreed upon and may be lost: no promise rests on it.
 type neighbourhood struct {
 	self    fsm.MemberID
-	servers func() []fsm.MemberID
+	servers func() []fsm.MemberID   // who is told: those that vote
+	members func(fsm.MemberID) bool // who may tell
+	agent   func() bool             // this node is one: nobody tells it anything
 	tell    func(ctx context.Context, to fsm.MemberID, mine api.Neighbours) error
 	look    func() (own []net.HardwareAddr, known []neighbour)
 
@@ -68,7 +70,7 @@ type telling struct {
 
 func newNeighbourhood(self fsm.MemberID) *neighbourhood {
 	return &neighbourhood{
-		self: self, of: map[fsm.MemberID]knowledge{}, told: map[fsm.MemberID]telling{}, wake: make(chan struct{}, 1),
+		self: self, agent: func() bool { return false }, of: map[fsm.MemberID]knowledge{}, told: map[fsm.MemberID]telling{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -103,6 +105,11 @@ func (n *neighbourhood) observe(macs []net.HardwareAddr, known []neighbour) {
 	for _, k := range known[:min(len(known), api.MaxNeighbours)] {
 		mine.Known = append(mine.Known, api.Neighbour{IP: k.IP.String(), MAC: k.MAC.String()})
 	}
+	if n.agent() {
+		// Whose its own addresses are, and no more: a thousand agents would tell the
+		// voters of the same hosts.
+		mine.Known = nil
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.mine = mine
@@ -130,10 +137,12 @@ func (n *neighbourhood) round(ctx context.Context) {
 }
 
 func (n *neighbourhood) due(peer fsm.MemberID, now time.Time) (api.Neighbours, bool) {
+	agent := n.agent()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	mine := n.mine
 	_, heard := n.of[peer]
+	heard = heard || agent
 	mine.Ask = !heard
 	last, told := n.told[peer]
 	since := now.Sub(last.at)
@@ -156,7 +165,7 @@ func (n *neighbourhood) due(peer fsm.MemberID, now time.Time) (api.Neighbours, b
 // heard takes in what a peer tells. What cannot be read is left out: it is of a
 // newer version, or of no use.
 func (n *neighbourhood) heard(from fsm.MemberID, theirs api.Neighbours) {
-	if from == n.self || !slices.Contains(n.servers(), from) {
+	if from == n.self || !n.members(from) {
 		return
 	}
 	var k knowledge

@@ -35,6 +35,7 @@ func (v *village) change(f func()) {
 func (v *village) settle(t *testing.T, name fsm.MemberID, known string) {
 	n := newNeighbourhood(name)
 	n.servers = func() []fsm.MemberID { return v.names }
+	n.members = func(m fsm.MemberID) bool { return slices.Contains(v.names, m) }
 	n.look = func() ([]net.HardwareAddr, []neighbour) {
 		own := net.HardwareAddr{2, 0, 0, 0, 0, name[1]}
 		return []net.HardwareAddr{own}, []neighbour{{netip.MustParseAddr(known), net.HardwareAddr{2, 0, 0, 0, 1, name[1]}}}
@@ -116,6 +117,7 @@ func TestNeighbourhoodTellsEverybody(t *testing.T) {
 func TestNeighbourhoodBoundsWhatItHears(t *testing.T) {
 	n := newNeighbourhood("n1")
 	n.servers = func() []fsm.MemberID { return []fsm.MemberID{"n1", "n2"} }
+	n.members = func(m fsm.MemberID) bool { return slices.Contains(n.servers(), m) }
 	many := api.Neighbours{MACs: []string{"02:00:00:00:00:02", "nonsense"}, Known: []api.Neighbour{{IP: "x", MAC: "y"}}}
 	for range api.MaxNeighbours + 10 {
 		many.Known = append(many.Known, api.Neighbour{IP: "10.0.0.1", MAC: "02:00:00:00:00:07"})

@@ -12,15 +12,10 @@ import (
 // channel of the Endpoint's own wakes one reader only.
 type heartbeat struct {
 	*udp.Endpoint
-	node    <-chan struct{}
 	readers []chan struct{}
 }
 
-func newHeartbeat(e *udp.Endpoint) *heartbeat {
-	h := &heartbeat{Endpoint: e}
-	h.node = h.news()
-	return h
-}
+func newHeartbeat(e *udp.Endpoint) *heartbeat { return &heartbeat{Endpoint: e} }
 
 // news is woken, with a capacity of 1, when anything that the Endpoint answers
 // may have changed. It is for before Run.
@@ -29,9 +24,6 @@ func (h *heartbeat) news() <-chan struct{} {
 	h.readers = append(h.readers, c)
 	return c
 }
-
-// Changed implements raftnode.Detector.
-func (h *heartbeat) Changed() <-chan struct{} { return h.node }
 
 // Run sends and receives heartbeats until ctx ends.
 func (h *heartbeat) Run(ctx context.Context) error {
@@ -42,7 +34,7 @@ func (h *heartbeat) Run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-h.Endpoint.Changed():
+			case <-h.Changed():
 			}
 			for _, c := range h.readers {
 				select {

@@ -19,6 +19,7 @@ import (
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/client"
 	"github.com/flip-ha/flip/config"
+	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/secure"
 )
 
@@ -59,9 +60,10 @@ func joinAddresses(text string) ([]string, error) {
 
 // origin is where a node's first configuration comes from.
 type origin struct {
-	join []string // of --join
-	seed *seed    // what it has joined with; nil: it has not
-	file bool     // the file says it
+	join  []string // of --join
+	seed  *seed    // what it has joined with; nil: it has not
+	noted bool     // the seed was in the data directory at the start
+	file  bool     // the file says it
 }
 
 // readNode reads the file of a node. One that joins, or has joined, need not say
@@ -82,6 +84,7 @@ func (a *App) readNode(name, id string, from *origin, at func(*config.File) path
 	if from.seed, err = readSeed(at(file).data); err != nil {
 		return nil, err
 	}
+	from.noted = from.seed != nil
 	if strict != nil && from.join == nil && from.seed == nil {
 		return nil, hinted{strict, "to join a cluster that runs: flip run --join HOST:PORT, the address of any member"}
 	}
@@ -161,7 +164,7 @@ func newJoiner(d *daemon, peers *client.Peers) *joiner {
 	w := &waitingRoom{d: d}
 	return &joiner{
 		mine: api.Join{
-			Name: d.self.Name, Instance: d.self.Instance, Version: thisVersion().Version, Wire: wireVersions, Cluster: d.store.Cluster(),
+			Name: d.self.Name, Instance: d.self.Instance, Version: thisVersion().Version, Wire: wireVersions, Cluster: d.belongsTo(),
 		},
 		given: d.from.join, seed: d.from.seed, every: joinEvery, log: d.log,
 		ask: func(ctx context.Context, addr string, mine api.Join) (api.Joined, error) {
@@ -175,6 +178,15 @@ func newJoiner(d *daemon, peers *client.Peers) *joiner {
 		say:  w.say,
 		wait: w.open,
 	}
+}
+
+// belongsTo is the cluster that this node is of already; "": of none. An agent has
+// noted that in its seed alone, since it has no log.
+func (d *daemon) belongsTo() string {
+	if s := d.from.seed; d.store.Cluster() == "" && s != nil && s.spec.Servers[d.self.Name].Role == fsm.RoleAgent {
+		return s.cluster
+	}
+	return d.store.Cluster()
 }
 
 // run asks until this node has a seed. With one already it asks once, so as not to

@@ -83,24 +83,24 @@ func replaceFile(path string, data []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// keepSeed writes each new configuration into the seed of a node that has joined,
-// and into its data directory whose cluster it is. Who is asked first after a long
-// absence is then not who was there long ago.
+// keepSeed writes each new configuration into the seed of a node that has joined, and
+// into its data directory whose cluster it is. Who is asked first after a long absence
+// is then not who was there long ago. An agent has a seed in any case: it has no log
+// that would say who votes; and so has who was one.
 func (d *daemon) keepSeed(ctx context.Context) error {
-	if d.from.seed == nil {
-		return nil
+	var kept seedKept
+	if d.from.seed != nil {
+		kept.text = string(d.from.seed.encode())
 	}
-	have := d.from.seed.spec.Version
 	for {
 		state, at := d.node.View()
-		if spec := state.Spec(); state.Cluster() == d.from.seed.cluster && spec.Version > have && spec.Servers[d.self.Name].Name != "" {
-			have = spec.Version
-			if err := (seed{state.Cluster(), *spec}).write(d.paths.data); err != nil {
-				d.log.Warn().Err(err).Msg("what the cluster has agreed on is not noted here: the next start begins with what was noted before")
-			}
+		_, agent := d.node.informed()
+		if agent || kept.text != "" {
+			d.noteSeed(&kept, state)
 		}
-		if at > 0 && d.store.Cluster() == "" && state.Cluster() == d.from.seed.cluster {
-			if err := d.store.SetCluster(d.from.seed.cluster); err != nil {
+		// An agent's directory has no log of that cluster, and must not claim one.
+		if known := d.from.seed; at > 0 && !agent && known != nil && d.store.Cluster() == "" && state.Cluster() == known.cluster {
+			if err := d.store.SetCluster(known.cluster); err != nil {
 				return fmt.Errorf("note the cluster's id in %s: %w", d.paths.data, err)
 			}
 		}
@@ -109,5 +109,30 @@ func (d *daemon) keepSeed(ctx context.Context) error {
 			return nil
 		case <-d.node.Changed(at):
 		}
+	}
+}
+
+// seedKept is the seed as it was written last.
+type seedKept struct {
+	spec *fsm.Spec // of which it was made
+	text string
+}
+
+// noteSeed writes the seed if it is another one by now.
+func (d *daemon) noteSeed(kept *seedKept, state *fsm.State) {
+	spec := state.Spec()
+	ours := d.cluster() == state.Cluster() && state.Cluster() != "" && spec.Servers[d.self.Name].Name != ""
+	if !ours || spec == kept.spec || spec.Version < d.file.Spec.Version {
+		return
+	}
+	kept.spec = spec
+	next := seed{state.Cluster(), *spec}
+	text := string(next.encode())
+	if text == kept.text {
+		return
+	}
+	kept.text = text
+	if err := next.write(d.paths.data); err != nil {
+		d.log.Warn().Err(err).Msg("what the cluster has agreed on is not noted here: the next start begins with what was noted before")
 	}
 }

@@ -62,8 +62,8 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.runGuard(last) })
 	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
-		d.port.Run, d.node.Run, d.late.Run, d.feed, d.notify, d.keepName, d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence,
-		d.keepSeed, d.keepPlace, d.keepKeys, d.hub.Run,
+		d.port.Run, d.doors.Run, d.node.Run, d.takePart, d.parts.Run, d.late.Run, d.feed, d.notify, d.keepName,
+		d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence, d.keepSeed, d.keepPlace, d.keepKeys,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 		func(ctx context.Context) error { return d.remote.Run(ctx, d.port.API()) },
@@ -87,6 +87,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	err = errors.Join(ignoreEnd(inTime(endWait, g.Wait)), err)
 	d.leaveGround()
 	d.peers.client.Close()
+	d.away.Close()
 	err = errors.Join(err, inTime(closeWait, d.close))
 	d.log.Info().Err(err).Msg("flip has ended")
 	return err

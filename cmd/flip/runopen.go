@@ -15,6 +15,8 @@ import (
 	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/api/metrics"
 	"github.com/flip-ha/flip/api/server"
+	"github.com/flip-ha/flip/client"
+	"github.com/flip-ha/flip/client/agent"
 	"github.com/flip-ha/flip/config"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness"
@@ -46,16 +48,21 @@ type daemon struct {
 	hold    *guard.Hold
 	beat    *heartbeat
 	news    struct{ feed, name, stop, guard <-chan struct{} } // of beat, a reader each
-	node    *raftnode.Node
+	node    *seat
+	doors   *doors // of Raft
+	dials   raftDialler
+	stage   *stage // who shows beat what is agreed: one of …
+	readers struct{ raft, agent *reader }
+	parts   *server.Parts
+	away    *away // who answers what this node cannot, while it is an agent
 	exec    *actions.Executor
 	hooks   *actions.Hooks
 	effects chan struct{} // capacity 1: what the executor knows has changed
 	fencer  *fencer
 	metrics *metrics.Exporter
-	hub     *server.Hub
-	local   *server.Server // on the unix socket
-	members *server.Server // on the server's port, for members only
-	remote  *server.Server // on the server's port, for operators
+	local   *server.Turning // on the unix socket
+	members *server.Server  // on the server's port, for members only
+	remote  *server.Turning // on the server's port, for operators
 	socket  net.Listener
 
 	metricsPort net.Listener // nil: metrics are on the unix socket only …
@@ -72,7 +79,7 @@ type daemon struct {
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
 func open(ctx context.Context, file *config.File, from origin, p paths, log zerolog.Logger) (_ *daemon, err error) {
-	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
+	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), node: newSeat(), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -102,6 +109,7 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 	if d.fresh, err = d.store.Empty(); err != nil {
 		return nil, err
 	}
+	d.fresh = d.fresh && !d.from.noted
 	// From here on nobody else has this node's name on this machine.
 	if d.socket, err = server.ListenUnix(d.paths.socket); err != nil {
 		return nil, hinted{err, socketTakenDo}
@@ -178,7 +186,7 @@ func (d *daemon) openBeat() error {
 	process := newNonce()
 	p := liveness.New(liveness.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Host: d.host, Process: process,
-		Started: udp.Boottime(), NewNonce: newNonce, Wire: wireVersions, Seed: d.file.Spec, Voter: true,
+		Started: udp.Boottime(), NewNonce: newNonce, Wire: wireVersions, Seed: d.file.Spec, Voter: d.me().Role != fsm.RoleAgent,
 		Gate: d.ground != nil && (d.ground.gate != nil || d.ground.pretends),
 	})
 	d.late = newLateness(func() fsm.Timing { return d.spec().Timing }, d.metrics.CountLateBeat, d.log)
@@ -188,6 +196,8 @@ func (d *daemon) openBeat() error {
 		Clock: udp.Boottime, Log: d.log,
 		Measure: udp.Measure{Gap: d.metrics.ObserveHeartbeatGap, Left: d.metrics.ObserveLeaseLeft, Lapse: d.metrics.CountLapse, Late: d.late.late},
 	}, conn, box, p))
+	d.stage = newStage(d.beat)
+	d.readers.raft, d.readers.agent = d.stage.reader(d.beat), d.stage.reader(d.beat)
 	d.news.feed, d.news.name, d.news.stop, d.news.guard = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
 	return d.openGuard(conn, process)
@@ -209,15 +219,42 @@ func listenUDP(addr string) (net.PacketConn, error) {
 // more: it looks each 100 ms at the latest.
 const guardGoes = time.Second
 
+// openNode has this node take its seat, in the role that it had last or that its
+// file gives it.
 func (d *daemon) openNode() error {
+	d.doors = newDoors(d.port.Raft())
+	d.dials = dialRaft(d.as)
+	if d.me().Role == fsm.RoleAgent {
+		a := d.newAgent(0)
+		d.node.sit(func(s *seat) { s.agent, s.now = a, a })
+		d.stage.turn(d.readers.agent)
+		return nil
+	}
+	n, err := d.newRaft()
+	if err != nil {
+		return err
+	}
+	d.node.sit(func(s *seat) { s.raft, s.now = n, n })
+	d.stage.turn(d.readers.raft)
+	return nil
+}
+
+// newAgent makes what keeps this node informed from voters; have is how far it has
+// read otherwise.
+func (d *daemon) newAgent(have fsm.Index) *agent.Node {
+	return agent.New(agent.Config{
+		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.cluster(), Seed: *d.spec(), Have: have,
+		Peers: agent.Over(d.peers.client), Detector: d.readers.agent, Registrar: d.readers.agent, Log: d.log,
+	})
+}
+
+// newRaft makes this node's part in Raft.
+func (d *daemon) newRaft() (*raftnode.Node, error) {
 	self := raftnode.Address(d.me().Addr, fsm.NewVoterID(d.self.Name, d.self.Instance))
-	streams := raftnode.Streams(d.port.Raft(), dialRaft(d.as), self)
-	trans := raftnode.NewTransport(streams, d.file.Spec.Timing, d.log)
-	d.undo = append(d.undo, trans.Close)
-	var err error
-	d.node, err = raftnode.Open(raftnode.Config{
+	trans := raftnode.NewTransport(raftnode.Streams(d.doors.next(), d.dials, self), d.file.Spec.Timing, d.log)
+	n, err := raftnode.Open(raftnode.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.cluster(), DataDir: d.paths.data,
-		Seed: d.file.Spec, Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
+		Seed: *d.spec(), Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
 		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Leased: d.beat.Leased, Log: d.log,
 		Measure: raftnode.Measure{
 			Sync: func(took time.Duration) {
@@ -228,42 +265,58 @@ func (d *daemon) openNode() error {
 		},
 	}, raftnode.Deps{
 		Logs: d.store.Logs(), Stable: d.store.Stable(), Snaps: d.store.Snapshots(), Trans: trans,
-		Detector: d.beat, Registrar: d.beat, Farewells: d.beat, Peers: d.peers,
+		Detector: d.readers.raft, Registrar: d.readers.raft, Farewells: d.readers.raft, Peers: d.peers,
 	})
-	return err
+	if err != nil {
+		return nil, errors.Join(err, trans.Close())
+	}
+	return n, nil
 }
 
 func (d *daemon) openAPI() {
-	writes := proposer{d.node, d.peers.client.Newest}
-	d.hub = server.NewHub(d.node)
-	local := server.LocalConfig{
-		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
-		Metrics: d.metrics, Doctor: d, Hub: d.hub, Keys: d.keys,
+	d.away = &away{
+		self: d.self.Name, whom: d.voterAddrs,
+		key: func() string { return d.keys.Keys().Send.Mark() },
+		ask: func(addrs []string) *client.Client {
+			return client.NewRemote(addrs, d.keys.Operator("agent "+string(d.self.Name)), secure.IsKeyMismatch)
+		},
 	}
-	d.local = server.NewLocal(local)
-	// What `flip doctor` asks is about the machine that it looks at itself.
-	local.Doctor, local.Operator = nil, secure.OperatorOf
-	d.remote = server.NewLocal(local)
+	d.parts = server.NewParts(d.node)
+	if _, informed := d.node.informed(); informed {
+		d.parts.Serve(false)
+	}
+	d.local, d.remote = server.NewTurning(d.log), server.NewTurning(d.log)
 	d.members = server.NewMembers(server.MembersConfig{
-		Log: d.log, Node: d.node, Peer: peerNode{d.node, d.learnKey}, Identify: memberOf, Heard: d.heardNeighbours,
+		Log: d.log, Node: d.node, Peer: peerNode{d.node, d.agentHello, d.learnKey}, Identify: memberOf,
+		Parts: d.parts, Others: d.others, Heard: d.heardNeighbours,
 	})
+}
+
+// localConfig is what answers operators: on this machine, or those from elsewhere.
+func (d *daemon) localConfig(hub *server.Hub, elsewhere server.Elsewhere, remote bool) server.LocalConfig {
+	writes := proposer{d.node, d.peers.client.Newest}
+	c := server.LocalConfig{
+		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
+		Metrics: d.metrics, Doctor: d, Hub: hub, Elsewhere: elsewhere, Keys: d.keys,
+	}
+	if remote {
+		// What `flip doctor` asks is about the machine that it looks at itself.
+		c.Doctor, c.Operator = nil, secure.OperatorOf
+	}
+	return c
 }
 
 // spec is the agreed configuration, before founding the file's.
 func (d *daemon) spec() *fsm.Spec {
-	if d.node != nil {
-		if s, _ := d.node.View(); s.Spec().Version != 0 {
-			return s.Spec()
-		}
+	if s, _ := d.node.View(); s.Spec().Version != 0 {
+		return s.Spec()
 	}
 	return &d.file.Spec
 }
 
 func (d *daemon) cluster() string {
-	if d.node != nil {
-		if s, _ := d.node.View(); s.Cluster() != "" {
-			return s.Cluster()
-		}
+	if s, _ := d.node.View(); s.Cluster() != "" {
+		return s.Cluster()
 	}
 	if id := d.store.Cluster(); id != "" || d.from.seed == nil {
 		return id
@@ -275,6 +328,17 @@ func (d *daemon) serverNames() []fsm.MemberID {
 	names := make([]fsm.MemberID, 0, len(d.spec().Servers))
 	for name := range d.spec().Servers {
 		names = append(names, name)
+	}
+	return names
+}
+
+// votingNames are the servers that vote, or are to.
+func (d *daemon) votingNames() []fsm.MemberID {
+	var names []fsm.MemberID
+	for name, s := range d.spec().Servers {
+		if s.Votes() {
+			names = append(names, name)
+		}
 	}
 	return names
 }

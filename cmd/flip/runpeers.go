@@ -11,6 +11,7 @@ import (
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/client"
+	"github.com/flip-ha/flip/config"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/raftnode"
 	"github.com/flip-ha/flip/secure"
@@ -74,8 +75,10 @@ func notProposed(err error) bool {
 	return errors.As(err, &wrong) || (errors.As(err, &dial) && dial.Op == "dial")
 }
 
-// dialRaft makes Raft's own connections.
-func dialRaft(as secure.Credentials) func(context.Context, raft.ServerAddress) (net.Conn, error) {
+// raftDialler makes Raft's own connections.
+type raftDialler func(context.Context, raft.ServerAddress) (net.Conn, error)
+
+func dialRaft(as secure.Credentials) raftDialler {
 	return func(ctx context.Context, to raft.ServerAddress) (net.Conn, error) {
 		addr, id, err := raftnode.SplitAddress(to)
 		if err != nil {
@@ -88,14 +91,20 @@ func dialRaft(as secure.Credentials) func(context.Context, raft.ServerAddress) (
 
 // peerNode answers what other members ask of this node.
 type peerNode struct {
-	node  *raftnode.Node
+	node  *seat
+	agent func() raftnode.Hello // of a node whose Raft is not open
 	learn func(ctx context.Context, cluster string, k *api.KeyHint)
 }
 
 // Hello implements server.PeerNode.
 func (p peerNode) Hello(theirs api.Hello) api.Hello {
 	p.learn(context.Background(), theirs.Cluster, theirs.Keys)
-	mine := helloOut(p.node.Hello(helloIn(theirs)))
+	var mine api.Hello
+	if n, open := p.node.open(); open {
+		mine = helloOut(n.Hello(helloIn(theirs)))
+	} else {
+		mine = helloOut(p.agent())
+	}
 	state, _ := p.node.View()
 	mine.Keys = api.HintOf(state)
 	return mine
@@ -103,7 +112,11 @@ func (p peerNode) Hello(theirs api.Hello) api.Hello {
 
 // ProposeBytes implements server.PeerNode.
 func (p peerNode) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, error) {
-	res, err := p.node.ProposeBytes(ctx, cmd)
+	var res fsm.Result
+	err := raftnode.ErrNotLeader
+	if n, open := p.node.open(); open {
+		res, err = n.ProposeBytes(ctx, cmd)
+	}
 	if errors.Is(err, raftnode.ErrNotLeader) {
 		name, addr := p.node.Leader()
 		return res, api.NotLeader(string(name), addr)
@@ -115,6 +128,25 @@ func (p peerNode) ProposeBytes(ctx context.Context, cmd []byte) (fsm.Result, err
 		return res, &api.Error{Code: api.CodeBadRequest, Message: err.Error(), Hint: "upgrade the older of the two nodes"}
 	}
 	return res, err
+}
+
+// agentHello is what an agent says of itself: enough to be told from a stranger, and
+// nothing that would have a leader take it into Raft.
+func (d *daemon) agentHello() raftnode.Hello {
+	_, at := d.node.View()
+	return raftnode.Hello{
+		Wire: wireVersions, Name: d.self.Name, Instance: d.self.Instance, Cluster: d.cluster(), Version: thisVersion().Version,
+		Voters: config.VotersDigest(*d.spec()), Applied: at, Running: time.Since(d.started),
+	}
+}
+
+// others are whom to ask instead of this node, while it is an agent: of who is a
+// member it knows a part only.
+func (d *daemon) others() (addrs []string, partial bool) {
+	if _, informed := d.node.informed(); !informed {
+		return nil, false
+	}
+	return d.voterAddrs(), true
 }
 
 // memberOf says which member is at the other end of a connection.

@@ -31,7 +31,7 @@ func (d *daemon) keepPlace(ctx context.Context) error {
 	lost := 0
 	for {
 		state, at := d.node.View()
-		index, gone := d.wasRemoved(state)
+		index, gone := d.wasRemoved(state, at)
 		if leader, _ := d.node.Leader(); leader != "" {
 			lost = 0
 		} else if lost++; !gone && lost >= lostFor {
@@ -53,7 +53,13 @@ func (d *daemon) keepPlace(ctx context.Context) error {
 // node out, this very instance of it: a log that is still being read may tell of a
 // former one under this name. Not before others have confirmed it: without this node's
 // vote a removal that was lost with its leader could leave too few.
-func (d *daemon) wasRemoved(s *fsm.State) (fsm.Index, bool) {
+//
+// An agent reads what is committed: that it is not named any more is enough, once it
+// was.
+func (d *daemon) wasRemoved(s *fsm.State, at fsm.Index) (fsm.Index, bool) {
+	if _, informed := d.node.informed(); informed {
+		return at, d.isUnnamed(s, at)
+	}
 	server, listed := s.Spec().Servers[d.self.Name]
 	reg, known := s.Member(d.self.Name)
 	if !known || reg.Host.Instance != d.self.Instance || listed && !server.Removing {
@@ -61,6 +67,16 @@ func (d *daemon) wasRemoved(s *fsm.State) (fsm.Index, bool) {
 	}
 	phase := d.node.Phase()
 	return phase.Removed, phase.Stage == raftnode.StageRemoved && phase.Removed != 0
+}
+
+// isUnnamed reports whether a configuration that was read is without this agent, and a
+// former one was not.
+func (d *daemon) isUnnamed(s *fsm.State, at fsm.Index) bool {
+	if _, listed := s.Spec().Servers[d.self.Name]; listed || s.Spec().Version == 0 || s.Cluster() != d.cluster() {
+		return false
+	}
+	epoch := d.beat.Epoch()
+	return epoch != 0 && at >= fsm.Index(epoch) || d.from.seed != nil && s.Spec().Version > d.from.seed.spec.Version
 }
 
 // askRemoved asks the others. One that has read the log further than this node, and

@@ -28,9 +28,11 @@ func (d *daemon) Status() api.Status {
 	phase := d.node.Phase()
 	leader, addr := d.node.Leader()
 	peers := d.findings(phase)
+	_, partial := d.node.informed()
 	return server.Compose(server.Local{
-		Node:  d.nodeStatus(phase),
-		AgeMS: d.node.Age().Milliseconds(), Leader: leader, LeaderAddr: addr,
+		Partial: partial,
+		Node:    d.nodeStatus(phase),
+		AgeMS:   d.node.Age().Milliseconds(), Leader: leader, LeaderAddr: addr,
 		Peers: peers, Seed: &d.file.Spec, Differences: d.differences(state),
 		Alarms: d.ownAlarms(phase),
 	}, state, at)
@@ -39,10 +41,15 @@ func (d *daemon) Status() api.Status {
 func (d *daemon) nodeStatus(phase raftnode.Phase) api.Node {
 	left, leased := d.beat.Lease()
 	ready := phase.Stage == raftnode.StageRunning && d.beat.Ready()
+	var informant fsm.MemberID
+	if a, ok := d.node.informed(); ok {
+		informant = a.Source()
+		ready = phase.Stage == raftnode.StageRunning && leased
+	}
 	return api.Node{
 		ID: d.self.Name, Instance: d.self.Instance, Version: thisVersion().Version, Wire: wireVersions,
 		PID: os.Getpid(), UptimeMS: time.Since(d.started).Milliseconds(),
-		Phase: phase.Words, Ready: ready, Waiting: d.waiting(phase, ready),
+		Phase: phase.Words, Informant: informant, Ready: ready, Waiting: d.waiting(phase, ready),
 		Epoch: d.beat.Epoch(), Lease: api.Lease{Running: leased, LeftMS: left.Milliseconds()},
 		Drops: d.drops(), DataDir: d.paths.data, File: d.paths.file,
 		Gate: d.gateStatus(), Guard: d.guardStatus(), Addresses: d.addressStatus(), Withheld: d.withheld(),
@@ -76,7 +83,24 @@ func (d *daemon) differences(state *fsm.State) []string {
 	if state.Spec().Version == 0 || !d.from.file {
 		return nil
 	}
-	return config.Diff(*state.Spec(), withMembersOf(*state.Spec(), d.file.Spec))
+	file := withMembersOf(*state.Spec(), d.file.Spec)
+	if _, informed := d.node.informed(); informed {
+		file = withSystemsOf(*state.Spec(), file)
+	}
+	return config.Diff(*state.Spec(), file)
+}
+
+// withSystemsOf is what a file says of the systems that an agent has been told of: of
+// the others it cannot tell.
+func withSystemsOf(agreed, file fsm.Spec) fsm.Spec {
+	systems := map[fsm.SystemID]fsm.System{}
+	for id, sys := range file.Systems {
+		if _, told := agreed.Systems[id]; told {
+			systems[id] = sys
+		}
+	}
+	file.Systems = systems
+	return file
 }
 
 // withMembersOf is what a file says, with who is a member as agreed: that changes
@@ -86,7 +110,8 @@ func withMembersOf(agreed, file fsm.Spec) fsm.Spec {
 	out.Servers = map[fsm.MemberID]fsm.Server{}
 	for name, s := range agreed.Servers {
 		own, there := file.Servers[name]
-		if same = same && there && !s.Removing; there {
+		if same = same && there && !s.Removing && own.Role == s.Role; there {
+			own.Role = s.Role // changed by `flip member promote` and `demote`
 			s = own
 		}
 		out.Servers[name] = s

@@ -16,7 +16,9 @@ import (
 
 func (d *daemon) newNeighbourhood() *neighbourhood {
 	n := newNeighbourhood(d.self.Name)
-	n.servers = d.serverNames
+	n.servers = d.votingNames
+	n.members = func(m fsm.MemberID) bool { _, is := d.spec().Servers[m]; return is }
+	n.agent = func() bool { _, informed := d.node.informed(); return informed }
 	n.look = d.lookAround
 	n.tell = func(ctx context.Context, to fsm.MemberID, mine api.Neighbours) error {
 		return d.peers.client.Neighbours(ctx, client.Target{Addr: d.spec().Servers[to].Addr, Name: to}, mine)
@@ -60,7 +62,8 @@ func (d *daemon) lookAround() (own []net.HardwareAddr, known []neighbour) {
 // Also one that is down may live, cut off, and keep an at-least-one address.
 func (d *daemon) isMembers(mac net.HardwareAddr) bool {
 	hood := d.ground.hood
-	if hood.member(mac) != "" {
+	// An agent does not know who else is a member, and calls nobody a stranger.
+	if hood.member(mac) != "" || hood.agent() {
 		return true
 	}
 	state, _ := d.node.View()
