@@ -64,10 +64,12 @@ func NewLocal(c LocalConfig) *Server {
 	if c.Elsewhere != nil {
 		h = l.handingOn(r)
 	}
-	if c.Operator != nil {
-		h = whoChanges(h, c.Operator, c.Log)
+	if c.Operator != nil { // whose port bounds him
+		return newServer(whoChanges(h, c.Operator, c.Log), c.Log)
 	}
-	return newServer(h, c.Log)
+	s := newServer(h, c.Log)
+	s.room = socketRoom
+	return s
 }
 
 func (l local) status(r *http.Request) (any, error) {

@@ -15,5 +15,7 @@ const PathMetrics = "/metrics"
 func NewMetrics(h http.Handler, log zerolog.Logger) *Server {
 	r := newRouter(log)
 	r.mux.Handle(PathMetrics, h)
-	return newServer(r.mux, log)
+	s := newServer(r.mux, log)
+	s.room = metricsRoom
+	return s
 }

@@ -31,6 +31,14 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
+// On the unix socket: as many watchers as are let in, and as many others. The
+// slowest request, a write while there is no leader, is silent for 10 s; a stream
+// that is as quiet is closed too, and who reads it goes on where it was.
+var socketRoom = room{most: 2 * maxWatchers, quiet: 12 * time.Second}
+
+// On the port of the metrics, where anybody may come: an answer takes milliseconds.
+var metricsRoom = room{most: 64, quiet: time.Second}
+
 // Node is what the server reads of a node.
 type Node interface {
 	View() (*fsm.State, fsm.Index)
@@ -64,6 +72,14 @@ type PeerNode interface {
 type Server struct {
 	http *http.Server
 	log  zerolog.Logger
+	room room // 0: whoever made the listener sees to it
+}
+
+// room is how many connections may be open, and how long one of them is quiet
+// before it may be closed for another.
+type room struct {
+	most  int
+	quiet time.Duration
 }
 
 func newServer(h http.Handler, log zerolog.Logger) *Server {
@@ -88,6 +104,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	s.http.BaseContext = func(net.Listener) context.Context { return base }
 	served := make(chan error, 1)
+	if s.room.most > 0 {
+		l = bound(l, s.room.most, s.room.quiet)
+	}
 	go func() { served <- s.http.Serve(hideTLS{l}) }()
 	select {
 	case err := <-served:
