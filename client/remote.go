@@ -34,7 +34,8 @@ var remoteKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, I
 // answers, and goes on to the next when that fails: with a question always, with
 // a change only as long as the request cannot have arrived.
 //
-// config presents an operator (secure.Keys.Operator); otherKey tells which of its
+// config presents an operator (secure.Keys.Operator, or secure.OperatorFiles): one
+// without a ServerName wants each server's certificate to name its address; otherKey tells which of its
 // handshakes' errors means that the server has another key (secure.IsKeyMismatch).
 func NewRemote(addrs []string, config *tls.Config, otherKey func(error) bool) *Client {
 	r := &remote{addrs: addrs, config: config, otherKey: otherKey, why: make([]why, len(addrs))}
@@ -127,7 +128,12 @@ func (r *remote) connect(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, r.config)
+	config := r.config
+	if host, _, err := net.SplitHostPort(addr); err == nil && config.ServerName == "" && !config.InsecureSkipVerify {
+		config = config.Clone() // the certificate is to name the address
+		config.ServerName = host
+	}
+	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, &handshakeError{err}
@@ -205,7 +211,7 @@ func (r *remote) failed(ctx context.Context, way *wayThere, err error, changes b
 	switch {
 	case cancelled(ctx):
 		return ctx.Err()
-	case changes && way.sent.Load():
+	case changes && way.sent.Load() && !refusedHere(err):
 		return &api.Error{
 			Code: api.CodeUncertain, Message: "it may or may not have been done: the connection to " + r.addrs[to] + " broke: " + cause(err).Error(),
 			Hint: "see whether it was: `flip status`, `flip assign`; to do it again does no harm",

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -19,15 +19,17 @@ func contextCommand(a *App) *cli.Command {
 		Name:      "context",
 		Usage:     "the clusters that you control from here, by name",
 		ArgsUsage: "list|use|add|remove [NAME]",
-		Description: `A context is the addresses of a cluster's servers and the file with its key. Commands
+		Description: `A context is the addresses of a cluster's servers and the file with its key, or your
+certificate where its nodes have their own. Commands
 mean, in this order: what --address, --context, --socket, --dir or --id say; FLIP_ADDRESS
-(with FLIP_KEY_FILE), FLIP_CONTEXT, FLIP_SOCKET or FLIP_DIR; the context in use; the daemon
+(with FLIP_KEY_FILE, or FLIP_CERT, FLIP_TLS_KEY and FLIP_CA), FLIP_CONTEXT, FLIP_SOCKET or FLIP_DIR; the context in use; the daemon
 of this machine.
 
 They are kept in ~/.config/flip/contexts.json, or the file that FLIP_CONTEXTS names.
 
 Examples:
   flip context add prod --address 10.0.0.1:2200,10.0.0.2:2200 --key-file ~/prod.key
+  flip context add ours --address flip1:2200 --cert me.crt --tls-key me.key --ca ca.crt
   flip --context prod status   once
   flip context use prod        from now on
   flip context use --none      commands mean this machine again
@@ -77,14 +79,26 @@ func (a *App) listContexts(c *cli.Context, f *contexts) error {
 		_, _ = fmt.Fprintln(a.Stdout, "There are no contexts: flip context add NAME --address HOST:PORT --key-file FILE")
 		return nil
 	}
-	t := newTable("IN USE", "NAME", "ADDRESSES", "KEY FILE")
+	header, own := []string{"IN USE", "NAME", "ADDRESSES", "KEY FILE"}, false
+	for _, at := range f.Contexts {
+		own = own || at.Cert != ""
+	}
+	if own {
+		header = append(header, "CERTIFICATE")
+	}
+	t := newTable(header...)
 	for _, name := range f.names() {
 		used := ""
 		if name == f.Current {
 			used = "*"
 		}
 		at := f.Contexts[name]
-		t.add(plain, used, name, strings.Join(at.Addresses, ","), f.keyFile(at))
+		by := f.proof(at)
+		row := []string{used, name, strings.Join(at.Addresses, ","), or(by.keyFile, "-")}
+		if own {
+			row = append(row, or(by.own.Cert, "-"))
+		}
+		t.add(plain, row...)
 	}
 	t.write(a.Stdout, a.painter())
 	return nil
@@ -115,13 +129,13 @@ func (a *App) useContext(c *cli.Context, f *contexts, name string) error {
 }
 
 func (a *App) addContext(c *cli.Context, f *contexts, name string) error {
-	const hint = "flip context add NAME --address HOST:PORT,… --key-file FILE"
-	address, keyFile := stringFlag(c, "address"), stringFlag(c, "key-file")
+	const hint = "flip context add NAME --address HOST:PORT,… "
+	address, by := stringFlag(c, "address"), proofFlags(c)
 	switch _, there := f.Contexts[name]; {
 	case !contextName.MatchString(name):
 		return &usageError{what: fmt.Sprintf("%q is no name for a context", name), hint: "letters, digits and ._- only"}
-	case address == "" || keyFile == "":
-		return &usageError{what: "a context needs addresses and a key", hint: hint}
+	case address == "" || by.empty():
+		return &usageError{what: "a context needs addresses and a key", hint: hint + proofHint}
 	case there:
 		return &usageError{what: "there is a context " + name + " already", hint: "flip context remove " + name + " first, or choose another name"}
 	}
@@ -129,14 +143,13 @@ func (a *App) addContext(c *cli.Context, f *contexts, name string) error {
 	if err != nil {
 		return err
 	}
-	if keyFile, err = filepath.Abs(keyFile); err != nil {
-		return fmt.Errorf("find %s: %w", keyFile, err)
-	}
-	if _, err := readKey(keyFile); err != nil {
+	if err := errors.Join(by.whole(), by.absolute()); err != nil {
 		return err
 	}
-	a.warnMode(keyFile, "the cluster's key")
-	f.Contexts[name] = savedAt{Addresses: addrs, KeyFile: keyFile}
+	if err := a.usable(by); err != nil {
+		return err
+	}
+	f.Contexts[name] = savedAt{Addresses: addrs, KeyFile: by.keyFile, Cert: by.own.Cert, TLSKey: by.own.Key, CA: by.own.CA}
 	if err := f.save(); err != nil {
 		return err
 	}
@@ -145,11 +158,15 @@ func (a *App) addContext(c *cli.Context, f *contexts, name string) error {
 }
 
 func (a *App) removeContext(f *contexts, name string) error {
-	if _, err := f.find(name); err != nil {
+	at, err := f.find(name)
+	if err != nil {
 		return err
 	}
 	delete(f.Contexts, name)
 	words := "Removed " + name + "; its key file is left."
+	if at.Cert != "" {
+		words = "Removed " + name + "; its files are left."
+	}
 	if f.Current == name {
 		f.Current = ""
 		words += " Commands mean the daemon of this machine."
@@ -162,8 +179,8 @@ func (a *App) removeContext(f *contexts, name string) error {
 }
 
 // contextFar is the cluster of a context, "" for the one in use; nil: none is.
-// A key that the command line names counts before the context's.
-func (a *App) contextFar(name, keyFile string) (*far, error) {
+// What the command line names counts before the context's.
+func (a *App) contextFar(name string, by proof) (*far, error) {
 	f, err := a.contexts()
 	if err != nil {
 		return nil, err
@@ -175,7 +192,7 @@ func (a *App) contextFar(name, keyFile string) (*far, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &far{addrs: at.Addresses, keyFile: or(keyFile, f.keyFile(at))}, nil
+	return &far{at.Addresses, by.or(f.proof(at))}, nil
 }
 
 func (a *App) completeContext(c *cli.Context) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/flip-ha/flip/config"
+	"github.com/flip-ha/flip/secure"
 )
 
 // contexts are the clusters that a person works with, by name.
@@ -26,7 +27,14 @@ type contexts struct {
 // savedAt is how one cluster is reached.
 type savedAt struct {
 	Addresses []string `json:"addresses"`
-	KeyFile   string   `json:"key_file"`
+	KeyFile   string   `json:"key_file,omitempty"`
+	Cert      string   `json:"cert,omitempty"` // with its key and the nodes' authority
+	TLSKey    string   `json:"tls_key,omitempty"`
+	CA        string   `json:"ca,omitempty"`
+}
+
+func (at savedAt) proof() proof {
+	return proof{at.KeyFile, secure.Files{Cert: at.Cert, Key: at.TLSKey, CA: at.CA}}
 }
 
 // contextsPath is $FLIP_CONTEXTS, else contexts.json in the directory for a
@@ -89,16 +97,20 @@ func parseContexts(data []byte) (*contexts, error) {
 	}
 	for name, raw := range byName {
 		path := "contexts." + name
-		one, err := strictObject(raw, path, "addresses", "key_file")
+		one, err := strictObject(raw, path, "addresses", "key_file", "cert", "tls_key", "ca")
 		if err != nil {
 			return nil, err
 		}
 		var at savedAt
-		if err := errors.Join(fieldOf(one, path, "addresses", &at.Addresses), fieldOf(one, path, "key_file", &at.KeyFile)); err != nil {
+		err = errors.Join(fieldOf(one, path, "addresses", &at.Addresses), fieldOf(one, path, "key_file", &at.KeyFile),
+			fieldOf(one, path, "cert", &at.Cert), fieldOf(one, path, "tls_key", &at.TLSKey), fieldOf(one, path, "ca", &at.CA))
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if len(at.Addresses) == 0 || at.KeyFile == "" {
-			return nil, fmt.Errorf("%s needs addresses and key_file", path)
+		case len(at.Addresses) == 0 || at.proof().empty():
+			return nil, fmt.Errorf("%s needs addresses, and key_file or cert, tls_key and ca", path)
+		case at.proof().whole() != nil:
+			return nil, fmt.Errorf("%s: cert, tls_key and ca go together", path)
 		}
 		var usage *usageError
 		if _, err := parseAddresses(strings.Join(at.Addresses, ",")); errors.As(err, &usage) {
@@ -189,12 +201,16 @@ func (f *contexts) find(name string) (savedAt, error) {
 	return savedAt{}, &usageError{what: fmt.Sprintf("there is no context %q", name), hint: hint}
 }
 
-// keyFile is where a context's key is: from its own file on, if it is relative.
-func (f *contexts) keyFile(at savedAt) string {
-	if filepath.IsAbs(at.KeyFile) {
-		return at.KeyFile
+// proof is what a context names: from the contexts' own file on, where it is
+// relative.
+func (f *contexts) proof(at savedAt) proof {
+	p := at.proof()
+	for _, name := range []*string{&p.keyFile, &p.own.Cert, &p.own.Key, &p.own.CA} {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(filepath.Dir(f.path), *name)
+		}
 	}
-	return filepath.Join(filepath.Dir(f.path), at.KeyFile)
+	return p
 }
 
 // save replaces the file as a whole.

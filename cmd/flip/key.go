@@ -229,9 +229,9 @@ func (a *App) keyWay(c *cli.Context, far *far, file string) (*keyWay, error) {
 		return nil, err
 	}
 	way := &keyWay{now: now}
-	if far != nil && file != "" {
+	if far != nil && file != "" && far.by.keyFile != "" {
 		after := *far
-		after.keyFile = file
+		after.by.keyFile = file
 		if way.next, err = a.askFar(&after); err != nil {
 			way.close()
 			return nil, err
@@ -299,8 +299,8 @@ func (a *App) followRotation(stop context.Context, c *cli.Context, way *keyWay, 
 
 // afterRotation says where the old key still stands.
 func (a *App) afterRotation(c *cli.Context, last api.Key, file string) {
-	if far, err := a.target(c); err == nil && far != nil && file != "" && far.keyFile != file {
-		a.complain("your "+far.keyFile+" has the former key, which does not count any more", "put "+file+" in its place")
+	if far, err := a.target(c); err == nil && far != nil && file != "" && far.by.keyFile != "" && far.by.keyFile != file {
+		a.complain("your "+far.by.keyFile+" has the former key, which does not count any more", "put "+file+" in its place")
 	}
 	if last.Stale != "" {
 		a.complain("this node's configuration names the former key: "+last.Stale, "put the present one there: flip key show --secret")

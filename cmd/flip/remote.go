@@ -12,20 +12,19 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/flip-ha/flip/client"
-	"github.com/flip-ha/flip/secure"
 )
 
 // far is a cluster that is asked over its servers' ports.
 type far struct {
-	addrs   []string
-	keyFile string
+	addrs []string
+	by    proof
 }
 
 // target is the cluster that a command means; nil: this machine's daemon. What
 // the command line says counts before the environment, and that before the
 // contexts. A context brings its own key.
 func (a *App) target(c *cli.Context) (*far, error) {
-	address, context, keyFile := stringFlag(c, "address"), stringFlag(c, "context"), stringFlag(c, "key-file")
+	address, context, by := stringFlag(c, "address"), stringFlag(c, "context"), proofFlags(c)
 	here, err := saidHere(c, address, context)
 	if err != nil {
 		return nil, err
@@ -43,14 +42,20 @@ func (a *App) target(c *cli.Context) (*far, error) {
 	var out *far
 	switch {
 	case address != "":
-		out, err = farAt(address, or(keyFile, a.Env("FLIP_KEY_FILE")))
+		out, err = farAt(address, by.or(a.envProof()))
 	case here == "":
-		out, err = a.contextFar(context, keyFile)
+		out, err = a.contextFar(context, by)
 	}
-	if err == nil && out == nil && keyFile != "" {
-		err = &usageError{what: "--key-file goes with --address: the daemon of this machine needs no key", hint: "flip --address HOST:PORT --key-file FILE COMMAND"}
+	switch {
+	case err != nil:
+		return nil, err
+	case out != nil:
+		return out, out.by.whole()
+	case !by.empty():
+		return nil, &usageError{what: by.flag() + " goes with --address: the daemon of this machine needs no proof", hint: "flip --address HOST:PORT " + by.flag() + " FILE COMMAND"}
+	default:
+		return nil, nil
 	}
-	return out, err
 }
 
 // saidHere is the flag, if any, that names a daemon of this machine.
@@ -74,18 +79,18 @@ func saidHere(c *cli.Context, address, context string) (string, error) {
 	return here, nil
 }
 
-func farAt(address, keyFile string) (*far, error) {
+func farAt(address string, by proof) (*far, error) {
 	addrs, err := parseAddresses(address)
 	if err != nil {
 		return nil, err
 	}
-	if keyFile == "" {
+	if by.empty() {
 		return nil, &usageError{
 			what: "the servers' port wants the cluster's key, and none is named",
-			hint: "--key-file FILE, or FLIP_KEY_FILE; or keep both: flip context add NAME --address " + address + " --key-file FILE",
+			hint: "--key-file FILE, or FLIP_KEY_FILE; or keep both: flip context add NAME --address " + address + " --key-file FILE; where the nodes have `tls`: --cert, --tls-key and --ca",
 		}
 	}
-	return &far{addrs: addrs, keyFile: keyFile}, nil
+	return &far{addrs, by}, nil
 }
 
 // parseAddresses reads HOST:PORT[,HOST:PORT…].
@@ -108,19 +113,13 @@ func parseAddresses(list string) ([]string, error) {
 	return out, nil
 }
 
-// askFar opens a client of a cluster; the key is derived once, which takes a
-// tenth of a second.
+// askFar opens a client of a cluster.
 func (a *App) askFar(f *far) (*client.Client, error) {
-	key, err := readKey(f.keyFile)
+	config, otherKey, err := a.credentials(f.by)
 	if err != nil {
 		return nil, err
 	}
-	a.warnMode(f.keyFile, "the cluster's key")
-	keys, err := secure.Derive([]byte(key))
-	if err != nil {
-		return nil, fmt.Errorf("derive the cluster's keys from %s: %w", f.keyFile, err)
-	}
-	return client.NewRemote(f.addrs, keys.Operator(operatorName()), secure.IsKeyMismatch), nil
+	return client.NewRemote(f.addrs, config, otherKey), nil
 }
 
 // readKey reads a file with nothing but a key, as key_file names one.
@@ -182,7 +181,7 @@ func onlyHere(command string) cli.BeforeFunc {
 		return nil
 	}
 	return func(c *cli.Context) error {
-		for _, name := range []string{"address", "context", "key-file"} {
+		for _, name := range []string{"address", "context", "key-file", "cert", "tls-key", "ca"} {
 			if stringFlag(c, name) != "" {
 				return &usageError{what: "flip " + command + " works on this machine only: --" + name + " does not go with it", hint: hint}
 			}

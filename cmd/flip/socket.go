@@ -35,6 +35,9 @@ func addressFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "address", Usage: "ask the server at `HOST:PORT`, or one of several (HOST:PORT,…), instead of this machine's daemon; also $FLIP_ADDRESS"},
 		&cli.StringFlag{Name: "key-file", Usage: "the `FILE` with the cluster's key, for --address; also $FLIP_KEY_FILE"},
+		&cli.StringFlag{Name: "cert", Usage: "the `FILE` with your certificate, where the nodes have certificates of their own (`tls`); also $FLIP_CERT"},
+		&cli.StringFlag{Name: "tls-key", Usage: "the `FILE` with the private key of --cert; also $FLIP_TLS_KEY"},
+		&cli.StringFlag{Name: "ca", Usage: "the `FILE` with the authority of the nodes' certificates, for --cert; also $FLIP_CA"},
 	}
 }
 
