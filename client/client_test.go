@@ -52,7 +52,7 @@ func (n *node) ProposeBytes(_ context.Context, b []byte) (fsm.Result, error) {
 }
 
 // serve runs a server until the test ends.
-func serve(t *testing.T, s *server.Server, l net.Listener) {
+func serve(t testing.TB, s *server.Server, l net.Listener) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -254,7 +254,7 @@ var (
 	otherKeys   = sync.OnceValues(func() (*secure.Keys, error) { return secure.Derive([]byte("another key, long enough for a test")) })
 )
 
-func must(t *testing.T, derive func() (*secure.Keys, error)) *secure.Keys {
+func must(t testing.TB, derive func() (*secure.Keys, error)) *secure.Keys {
 	t.Helper()
 	keys, err := derive()
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // voting is a voter's log as a test writes it.
 type voting struct {
 	node
-	t       *testing.T
+	t       testing.TB
 	mu      sync.Mutex
 	state   *fsm.State
 	at      fsm.Index
@@ -29,7 +29,7 @@ type voting struct {
 	changed chan struct{}
 }
 
-func newVoting(t *testing.T) *voting {
+func newVoting(t testing.TB) *voting {
 	v := &voting{t: t, state: fsm.New(), leader: "n2", changed: make(chan struct{})}
 	v.do(fsm.SetSpec{Cluster: "c1", Spec: fsm.Spec{
 		Timing: fsm.Timing{
@@ -103,7 +103,7 @@ func (v *voting) Age() time.Duration {
 }
 
 // serving is that voter, n2, on a TLS port.
-func serving(t *testing.T) (v *voting, parts *server.Parts, to Target, keys *secure.Keys) {
+func serving(t testing.TB) (v *voting, parts *server.Parts, to Target, keys *secure.Keys) {
 	t.Helper()
 	v, keys = newVoting(t), must(t, clusterKeys)
 	parts = server.NewParts(v)
