@@ -302,7 +302,6 @@ func (n *Node) publish(v view, from fsm.MemberID, l leader, fresh time.Time) {
 		n.log.Info().Str("leader", string(l.name)).Str("says", string(from)).Msg("another node leads")
 	}
 	n.show()
-	wake(n.wakeEnroll)
 }
 
 // lost says that no voter serves this member now.

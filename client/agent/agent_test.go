@@ -67,6 +67,35 @@ func TestMarks(t *testing.T) {
 	})
 }
 
+// What is shown is as fresh as the voter's own reading was, and no older than it was
+// known to be before.
+func TestAge(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		a := c.agent("a1")
+		defer a.stop()
+		a.served(c, time.Second)
+		time.Sleep(time.Second)
+		if age := a.Age(); age > lan.Lease/3 {
+			t.Errorf("the voter is up to date: %v", age)
+		}
+		v := c.voter(a.Source())
+		v.set(func() { v.age = 10 * time.Second })
+		time.Sleep(time.Second)
+		if age := a.Age(); age < time.Second-lan.Lease/3 || age > time.Second+lan.Lease/3 {
+			t.Errorf("it is not any more: %v", age)
+		}
+		time.Sleep(20 * time.Second)
+		if age := a.Age(); age < 10*time.Second || age > 10*time.Second+lan.Lease/3 {
+			t.Errorf("it trails by 10 s: %v", age)
+		}
+		v.set(func() { v.age = -time.Millisecond })
+		time.Sleep(10 * time.Second)
+		if age := a.Age(); age < 20*time.Second {
+			t.Errorf("it does not know: %v", age)
+		}
+	})
+}
+
 func TestAVoterDies(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		a := c.agent("a1")

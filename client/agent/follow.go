@@ -17,6 +17,9 @@ const (
 	// it; below, it is half a lease. A handshake takes milliseconds.
 	hedgeMost  = 500 * time.Millisecond
 	hedgeLeast = 100 * time.Millisecond
+	// quietLeast is how long a voter may say nothing in any case, however short the lease
+	// is: a machine that is busy for a moment is not left for that.
+	quietLeast = 100 * time.Millisecond
 	// attemptMost bounds an attempt that others run beside.
 	attemptMost = 3 * time.Second
 	// After a round in which no voter served this member: the first pause, doubled up
@@ -85,13 +88,13 @@ func (f *follower) look(ctx context.Context, now time.Time) time.Time {
 			wake = t
 		}
 	}
-	if f.cur != nil && now.Sub(f.cur.heard) >= lease {
+	if f.cur != nil && now.Sub(f.cur.heard) >= 2*quiet(lease) {
 		f.lose(now, "it says nothing any more")
 	}
 	order := preferred(f.n.cfg.Self, f.voters())
 	if !f.seeks(now, lease, order) {
 		f.settle()
-		at(f.cur.heard.Add(lease / 2))
+		at(f.cur.heard.Add(quiet(lease)))
 		at(f.cur.since.Add(lease / 2)) // when Behind begins to count
 		at(f.home)
 		return wake
@@ -99,8 +102,8 @@ func (f *follower) look(ctx context.Context, now time.Time) time.Time {
 	f.expire(now, at)
 	f.ask(ctx, now, lease, order, at)
 	if f.cur != nil {
-		at(f.cur.heard.Add(lease / 2))
-		at(f.cur.heard.Add(lease))
+		at(f.cur.heard.Add(quiet(lease)))
+		at(f.cur.heard.Add(2 * quiet(lease)))
 		return wake
 	}
 	if over := f.lost.Add(lease / 2); now.Before(over) {
@@ -115,7 +118,7 @@ func (f *follower) look(ctx context.Context, now time.Time) time.Time {
 func (f *follower) seeks(now time.Time, lease time.Duration, order []fsm.MemberID) bool {
 	switch {
 	case f.cur == nil,
-		now.Sub(f.cur.heard) >= lease/2,
+		now.Sub(f.cur.heard) >= quiet(lease),
 		!slices.Contains(order, f.cur.voter),
 		now.Sub(f.cur.since) >= lease/2 && f.n.cfg.Detector.Behind():
 		if f.homing {
@@ -134,6 +137,9 @@ func (f *follower) seeks(now time.Time, lease time.Duration, order []fsm.MemberI
 	}
 	return f.homing
 }
+
+// quiet is how long a voter may say nothing before another one is looked for.
+func quiet(lease time.Duration) time.Duration { return max(lease/2, quietLeast) }
 
 func without(all []fsm.MemberID, one fsm.MemberID) []fsm.MemberID {
 	return slices.DeleteFunc(slices.Clone(all), func(m fsm.MemberID) bool { return m == one })

@@ -17,8 +17,8 @@ import (
 	"github.com/flip-ha/flip/liveness/enroll"
 )
 
-// quiet has an agent that does not register.
-func quiet(cfg *Config) { cfg.Detector.(*fakeLive).mute = true }
+// mute has an agent that does not register.
+func mute(cfg *Config) { cfg.Detector.(*fakeLive).mute = true }
 
 func (c *cluster) taken() int {
 	c.mu.Lock()
@@ -28,7 +28,7 @@ func (c *cluster) taken() int {
 
 func TestProposeFollowsTheLeader(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		a := c.agent("a1", quiet)
+		a := c.agent("a1", mute)
 		defer a.stop()
 		a.served(c, time.Second)
 		for _, leader := range []fsm.MemberID{"v1", "v3", "v2", "v2"} {
@@ -46,7 +46,7 @@ func TestProposeFollowsTheLeader(t *testing.T) {
 // The voter that serves it does not know the new leader: whom it names does.
 func TestProposeFollowsAHint(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		a := c.agent("a1", quiet)
+		a := c.agent("a1", mute)
 		defer a.stop()
 		a.served(c, time.Second)
 		source := c.voter(a.Source())
@@ -61,7 +61,7 @@ func TestProposeFollowsAHint(t *testing.T) {
 
 func TestProposeWaitsForALeader(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		a := c.agent("a1", quiet)
+		a := c.agent("a1", mute)
 		defer a.stop()
 		a.served(c, time.Second)
 		c.leads("")
@@ -92,7 +92,7 @@ func TestProposeWaitsForALeader(t *testing.T) {
 // A leader that is dead is no reason to say "uncertain": nothing was sent.
 func TestProposeToADeadLeader(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		a := c.agent("a1", quiet)
+		a := c.agent("a1", mute)
 		defer a.stop()
 		a.served(c, time.Second)
 		leader := fsm.MemberID("v1")
@@ -113,7 +113,7 @@ func TestProposeToADeadLeader(t *testing.T) {
 // What may have been taken is not sent again, however it ends.
 func TestUncertainIsNotSentTwice(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		a := c.agent("a1", quiet)
+		a := c.agent("a1", mute)
 		defer a.stop()
 		a.served(c, time.Second)
 		ways := map[string]func(){

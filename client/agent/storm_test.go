@@ -69,7 +69,7 @@ type herd struct {
 func (c *cluster) herd() *herd {
 	h := &herd{c: c}
 	for i := range crowd {
-		h.all = append(h.all, c.agent(fsm.MemberID(fmt.Sprintf("a%d", i+1)), quiet))
+		h.all = append(h.all, c.agent(fsm.MemberID(fmt.Sprintf("a%d", i+1)), mute))
 	}
 	return h
 }
