@@ -101,6 +101,10 @@ func (w *world) roles(names []fsm.MemberID, voter bool) {
 		w.printf("%s is %s now", name, map[bool]string{true: "a voter", false: "an agent"}[voter])
 		n.p.SetVoter(n.local(w.now), voter)
 		w.read(n, n.applied)
-		w.feed(n)
+		if at := w.index(); voter {
+			w.at(w.now+w.logDelay, func() { w.catchUp(n, at) })
+		} else {
+			w.feed(n)
+		}
 	}
 }

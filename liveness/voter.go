@@ -128,7 +128,6 @@ func (v *voter) sweep() {
 // relisted follows a change of the newest list of voters.
 func (v *voter) relisted(now time.Duration) {
 	clear(v.held)
-	v.lookAt = 0
 	has := v.list.Has(v.self())
 	if has && !v.listed {
 		v.listedFrom = now
