@@ -49,15 +49,20 @@ func (n *Node) hello() Hello {
 		Empty:  n.empty(),
 		Voters: n.cfg.Digest(spec), VoterList: voterList(spec),
 		Applied: v.index, Running: time.Since(n.started),
-		Hears: n.cfg.Hears == nil || n.cfg.Hears(),
-	}
-	if n.cfg.Running != nil {
-		h.Running = n.cfg.Running()
+		Hears: n.hears(v.state),
 	}
 	if h.Cluster == "" {
 		h.Cluster = n.cfg.Cluster
 	}
 	return h
+}
+
+// hears reports whether this node may have a vote as far as it can tell itself (L7).
+func (n *Node) hears(s *fsm.State) bool {
+	if n.cfg.Running != nil && n.cfg.Running() < fsm.Slack(s.MaxTTL()) {
+		return false
+	}
+	return n.cfg.Hears == nil || n.cfg.Hears()
 }
 
 // spec is the agreed one, before founding the file's.

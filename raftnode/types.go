@@ -49,9 +49,9 @@ type Config struct {
 	// Hears reports whether this node hears every member that is up: a newcomer
 	// gets its vote only then (L7). nil: it does.
 	Hears func() bool
-	// Running is for how long the voter's side of liveness has run: a newcomer gets its
-	// vote only after slack of it (L7). An agent that is promoted begins it when it has
-	// read the log. nil: since Open.
+	// Running is for how long the voter's side of liveness has run: before slack of it this
+	// node does not count as hearing the others, so it gets no vote (L7). An agent that is
+	// promoted begins it when it has read the log. nil: since Open.
 	Running func() time.Duration
 	// Leased reports whether a member has said that its lease runs: an at-most-one
 	// item is taken from an owner in service only for one that can hold it at once.
