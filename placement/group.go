@@ -23,8 +23,9 @@ type item struct {
 type group struct {
 	*planner
 	sys     fsm.System
-	serving []fsm.MemberID // in Order
-	usable  []bool         // of each in serving
+	serving []fsm.MemberID         // in Order
+	at      map[fsm.MemberID]int32 // where each stands in serving
+	usable  []bool                 // of each in serving
 	settled []bool
 	counts  []bool // homes are dealt to it: see count
 	alive   []int  // the usable ones
@@ -34,7 +35,7 @@ type group struct {
 }
 
 func newGroup(p *planner, sys fsm.System) *group {
-	g := &group{planner: p, sys: sys, items: make([]item, len(sys.Items))}
+	g := &group{planner: p, sys: sys, items: make([]item, len(sys.Items)), at: map[fsm.MemberID]int32{}}
 	g.rehomed = "new home: " + string(sys.Name) + " was balanced anew"
 	for _, id := range p.order {
 		server := p.spec.Servers[id]
@@ -46,6 +47,7 @@ func newGroup(p *planner, sys fsm.System) *group {
 		if !out {
 			g.alive = append(g.alive, len(g.serving))
 		}
+		g.at[id] = int32(len(g.serving))
 		g.serving = append(g.serving, id)
 		g.usable = append(g.usable, !out)
 		g.settled = append(g.settled, m.Settled)
@@ -72,10 +74,10 @@ func (g *group) take(slot fsm.Slot) {
 
 // place is where a member stands in serving.
 func (g *group) place(m fsm.MemberID) int32 {
-	if m == "" {
-		return nobody
+	if at, serves := g.at[m]; serves {
+		return at
 	}
-	return int32(slices.Index(g.serving, m))
+	return nobody
 }
 
 func (g *group) key(i int) fsm.Key { return fsm.Key{System: g.sys.Name, Item: g.sys.Items[i].ID} }
