@@ -27,15 +27,15 @@ type Part struct {
 	// that it told last: nothing concerned the member in between.
 	Since Index
 
-	Head     *PartHead     `codec:",omitempty"` // nil: as it was
-	Systems  []System      `codec:",omitempty"` // new, or other than they were
-	Dropped  []SystemID    `codec:",omitempty"` // not in the Spec any more
-	Members  []PartMember  `codec:",omitempty"` // so are the following
-	Gone     []MemberID    `codec:",omitempty"`
-	Slots    []Slot        `codec:",omitempty"`
-	Left     []Key         `codec:",omitempty"` // not the member's business any more, or gone
-	Failures []PartFailure `codec:",omitempty"`
-	Mended   []PartClaim   `codec:",omitempty"`
+	Head     *PartHead    // nil: as it was
+	Systems  []System     // new, or other than they were
+	Dropped  []SystemID   // not in the Spec any more
+	Members  []PartMember // so are the following
+	Gone     []MemberID
+	Slots    []Slot
+	Left     []Key // not the member's business any more, or gone
+	Failures []PartFailure
+	Mended   []PartClaim
 }
 
 // PartHead is what is small and always told whole.

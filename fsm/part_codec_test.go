@@ -51,6 +51,28 @@ func TestGoldenPart(t *testing.T) {
 	}
 }
 
+// An encoder for many writes what each would write by itself, also after a system has
+// changed.
+func TestPartEncoder(t *testing.T) {
+	d := founded(t)
+	d.give("a", oneX)
+	var e PartEncoder
+	check := func() {
+		t.Helper()
+		for _, m := range []MemberID{"a", "b", "a"} {
+			p := d.s.Part(m, d.at)
+			if !bytes.Equal(e.Encode(p), p.Encode()) {
+				t.Fatalf("%s would be told something else: %+v", m, p)
+			}
+		}
+	}
+	check()
+	d.must(d.respec(on("one", func(s *System) { s.Items = append(s.Items, Item{ID: "z"}) })))
+	check()
+	d.must(d.respec(on("one", func(s *System) { s.StopTimeout++ })))
+	check()
+}
+
 func TestDecodePartRefuses(t *testing.T) {
 	raw := samplePart().Encode()
 	cases := map[string]struct {
