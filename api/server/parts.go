@@ -49,6 +49,7 @@ type Parts struct {
 	// concerns all, or a voter's death, hundreds are due at once, and heartbeats must
 	// not wait for them.
 	building chan struct{}
+	encoder  fsm.PartEncoder
 
 	mu      sync.Mutex
 	off     bool

@@ -197,7 +197,7 @@ func (s *partStream) frame(part fsm.Part, changed bool) (api.PartFrame, bool) {
 	if part.Head != nil {
 		told.spec = part.Head.Version
 	}
-	out.Part = part.Encode()
+	out.Part = s.parts.encoder.Encode(part)
 	return out, true
 }
 
