@@ -20,10 +20,14 @@ const (
 	// hailEvery is how often every server that votes is told that this one is there, so that
 	// status can tell a blocked port before anybody is registered.
 	hailEvery = time.Second
-	// maxDrain bounds what is read before a tick. It is more than a socket's
-	// buffer holds by default (212,992 bytes, some 300 datagrams), so that
-	// nothing that had arrived is missed; and a flood cannot put the tick off.
-	maxDrain = 1024
+	// roomFor is the socket's buffer that is asked for, of which the kernel makes twice
+	// as much: some 5,000 heartbeats. What it gives by default (some 300) a thousand
+	// members fill while a busy machine has no processor for this process.
+	roomFor = 2 << 20
+	// maxDrain bounds what is read before a tick. It is more than the socket's
+	// buffer holds, so that nothing that had arrived is missed; and a flood cannot
+	// put the tick off: what does not verify takes a microsecond or two.
+	maxDrain = 8192
 	// minWait keeps a process that asks to be woken in the past from spinning.
 	minWait = time.Millisecond
 	// errorRest is the pause after an error of the socket that passes.
@@ -129,6 +133,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.mu.Unlock()
 	buf := make([]byte, readSize)
 	waiting := newWaiting(e.conn)
+	waiting.widen()
 	for ctx.Err() == nil {
 		for n := 0; n < maxDrain; n++ {
 			size, from, ok := waiting.read(buf)

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness"
@@ -185,5 +188,38 @@ func TestKeyOf(t *testing.T) {
 	}
 	if keyOf(&net.UnixAddr{Name: "x"}).IsValid() || keyOf(nil).IsValid() {
 		t.Error("what has no port has a key")
+	}
+}
+
+// What a thousand members send while the process has no processor waits for it.
+func TestStalledProcessLosesNothing(t *testing.T) {
+	conn, other := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	w := newWaiting(conn)
+	w.widen()
+	size := 0
+	if err := w.raw.Control(func(fd uintptr) { size, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF) }); err != nil {
+		t.Fatal(err)
+	}
+	most, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if allowed, _ := strconv.Atoi(strings.TrimSpace(string(most))); os.Geteuid() != 0 && allowed < roomFor {
+		t.Skipf("the kernel gives %d bytes", allowed)
+	}
+	if size < roomFor {
+		t.Errorf("the buffer has %d bytes", size)
+	}
+	const beats = 3000
+	for range beats {
+		if _, err := other.WriteTo(make([]byte, 300), conn.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf := make([]byte, readSize)
+	for n := range beats {
+		if _, _, ok := w.read(buf); !ok {
+			t.Fatalf("%d of %d are there", n, beats)
+		}
 	}
 }

@@ -50,6 +50,19 @@ func (w waiting) read(buf []byte) (n int, from netip.AddrPort, ok bool) {
 	return n, keyOfSockaddr(source), true
 }
 
+// widen asks for a larger buffer, by force where this process may: what it does not
+// get it does without.
+func (w waiting) widen() {
+	if w.raw == nil {
+		return
+	}
+	_ = w.raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, roomFor) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, roomFor)
+		}
+	})
+}
+
 // keyOfSockaddr is a source address in the form that statistics compare.
 func keyOfSockaddr(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
