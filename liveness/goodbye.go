@@ -86,6 +86,9 @@ func (g *goodbyes) acks() []Out {
 
 // order lists the goodbyes in a fixed order.
 func (g *goodbyes) order() []stopped {
+	if len(g.heard) == 0 {
+		return nil
+	}
 	return slices.SortedFunc(maps.Keys(g.heard), func(a, b stopped) int {
 		return cmp.Or(cmp.Compare(a.member, b.member), slices.Compare(a.process[:], b.process[:]))
 	})

@@ -132,7 +132,7 @@ func (p *Process) heartbeat(now time.Duration, from From, hb Heartbeat) []Out {
 	if ack, ok := p.voter.heartbeat(now, from, hb); ok {
 		out = append(out, Out{To: from.Member, Msg: ack})
 	}
-	if p.view.leading && p.silentSince(from.Member) >= now {
+	if seen, known := p.voter.peers[from.Member]; known && p.view.leading && seen.silentSince() >= now {
 		p.poller.heard(from.Member)
 	}
 	p.spaced.reported(from.Voter(), hb.Applied)

@@ -21,6 +21,7 @@ func (p *Process) SetVoter(now time.Duration, on bool) {
 		return
 	}
 	p.view.votes = on
+	p.view.leading = p.view.leading && on
 	leases := p.voter.leases
 	p.beginVoter(now)
 	p.voter.leases = leases + 1
