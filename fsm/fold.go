@@ -52,7 +52,7 @@ func (f *fold) spec() error {
 			spec.Servers[server.Name] = server
 		}
 		f.next.spec, f.next.cluster, f.next.voters = &spec, h.Cluster, h.Voters
-		f.next.maxTTL, f.next.maintained, f.next.keys = h.MaxTTL, h.Maintained, h.Keys
+		f.next.maxTTL, f.next.maintained, f.next.keys, f.next.heirs = h.MaxTTL, h.Maintained, h.Keys, h.Heirs
 	}
 	if len(p.Systems)+len(p.Dropped) > 0 || f.next.spec.Systems == nil {
 		spec := f.respec()

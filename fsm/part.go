@@ -18,7 +18,8 @@ import (
 //   - its own record, and those of the members whose entries stand in these slots;
 //   - its own failures, and those of such members for these slots.
 //
-// It has no journal, no slots of others, and says nothing of who else is there.
+// It has no journal and no slots of others, and says nothing of who else is there but
+// whether anybody could take its systems over.
 type Part struct {
 	Member MemberID
 	At     Index // up to which it tells
@@ -49,6 +50,7 @@ type PartHead struct {
 	Voters          Voters
 	MaxTTL          time.Duration
 	Maintained      []SystemID `codec:",omitempty"`
+	Heirs           []SystemID `codec:",omitempty"` // of the member's systems those that others can take over, by name
 	Keys            *Keys      `codec:",omitempty"` // what Keys.For says to the member; nil: it was never rotated
 }
 
@@ -122,7 +124,7 @@ func (s *State) head(m MemberID, electors []Server) *PartHead {
 	h := &PartHead{
 		Cluster: s.cluster, Version: s.spec.Version, Timing: s.spec.Timing, Quorum: s.spec.Quorum,
 		RemoveOnFailure: s.spec.RemoveOnFailure, Voters: s.voters, MaxTTL: s.maxTTL, Maintained: s.maintained,
-		Servers: electors, Keys: s.keysFor(m),
+		Servers: electors, Heirs: s.heirsOf(m), Keys: s.keysFor(m),
 	}
 	if me, in := s.spec.Servers[m]; in && !me.Votes() {
 		me.Name = m

@@ -21,6 +21,7 @@ func samplePart() Part {
 			Cluster: "c1", Version: 4, Timing: spec.Timing, Quorum: 2, RemoveOnFailure: true,
 			Servers: []Server{{Name: "a", Addr: "192.0.2.1:2200", Role: RoleAgent, Systems: []SystemID{"one"}}},
 			Voters:  Voters{Index: 2, IDs: []VoterID{"b/1"}}, MaxTTL: 3, Maintained: []SystemID{""},
+			Heirs: []SystemID{"one"},
 			Keys: &Keys{
 				Round: 11, Phase: KeyBoth, At: 1700000000000, Old: "mark-1", New: "mark-2", Sealed: []byte("sealed"), Back: []byte("back"),
 				Acked: []MemberID{"a"},

@@ -207,6 +207,11 @@ func (w *world) sameSlices(part, whole *State, m MemberID) {
 			}
 		}
 	}
+	for id := range whole.Spec().Systems {
+		if got, want := part.HasHeir(m, id), whole.HasHeir(m, id); got != want && whole.Spec().lists(m, id) {
+			w.Fatalf("%s has an heir for %s: %v, and not %v at\n%s", m, id, got, want, textOf(whole))
+		}
+	}
 	if got, want := part.Rest(m), whole.Rest(m); !reflect.DeepEqual(got, want) {
 		w.Fatalf("rest of %s:\n%+v\nand not\n%+v", m, got, want)
 	}

@@ -28,7 +28,8 @@ type State struct {
 	// Of a State made of Parts: whose, and the index up to which they tell.
 	partOf  MemberID
 	partAt  Index
-	without Rule // tests only
+	heirs   []SystemID // which of its systems others can take over
+	without Rule       // tests only
 }
 
 // New is the State before the first entry.

@@ -14,6 +14,7 @@ type Step struct {
 	old, now *State
 	was, at  Index
 	all      bool
+	heads    bool // somebody's head may have changed
 	parcels  map[MemberID]*parcel
 
 	electorsOld, electorsNow []Server // if anybody's head may have changed
@@ -23,12 +24,12 @@ type Step struct {
 func (s *State) Step(at Index, old *State, was Index) *Step {
 	st := &Step{old: old, now: s, was: was, at: at, all: s.headed(old), parcels: make(map[MemberID]*parcel)}
 	st.keys()
-	if st.all || len(st.parcels) > 0 {
-		st.electorsOld, st.electorsNow = old.spec.electors(), s.spec.electors()
-	}
 	st.slots()
 	st.members()
 	st.failures()
+	if st.all || st.heads {
+		st.electorsOld, st.electorsNow = old.spec.electors(), s.spec.electors()
+	}
 	return st
 }
 
@@ -46,13 +47,16 @@ func (s *State) sameKeys(old *State) bool {
 	return s.keys == old.keys || reflect.DeepEqual(s.keysFor(nobody), old.keysFor(nobody))
 }
 
+// head notes that a member's head may have changed.
+func (st *Step) head(m MemberID) { st.of(m).head, st.heads = true, true }
+
 // keys looks who has acknowledged a phase of the key's rotation.
 func (st *Step) keys() {
 	was, is := st.old.Keys().Acked, st.now.Keys().Acked
 	for _, lists := range [][2][]MemberID{{was, is}, {is, was}} {
 		for _, m := range lists[0] {
 			if _, both := slices.BinarySearch(lists[1], m); !both {
-				st.of(m).head = true
+				st.head(m)
 			}
 		}
 	}
@@ -95,6 +99,7 @@ func (st *Step) slots() {
 func (st *Step) members() {
 	for id := range st.now.ChangedMembers(st.old) {
 		st.of(id).members[id] = true
+		st.heirs(id)
 		for _, slot := range st.now.heldBy(id) {
 			for _, m := range slot.concerned() {
 				st.of(m).members[id] = true
