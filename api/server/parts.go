@@ -134,13 +134,13 @@ func (p *Parts) Run(ctx context.Context) error {
 // calls it; comparing two States keeps nobody waiting.
 func (p *Parts) step() fsm.Index {
 	p.mu.Lock()
-	was, since, turn, off := p.state, p.at, p.turn, p.off
+	was, since, turn, idle := p.state, p.at, p.turn, p.in == 0
 	p.mu.Unlock()
 	state, at := p.node.View()
 	var next leading
 	next.name, next.addr = p.node.Leader()
 	var step *fsm.Step
-	if !off && state != was && at >= since {
+	if !idle && state != was && at >= since {
 		step = state.Step(at, was, since)
 	}
 	p.mu.Lock()
@@ -152,6 +152,8 @@ func (p *Parts) step() fsm.Index {
 		p.endAll() // nobody reads backwards
 	case step != nil:
 		p.pass(step)
+	case state != was:
+		p.renew() // who has come in meanwhile
 	}
 	if p.leader != next {
 		p.leader = next
@@ -180,6 +182,16 @@ func (p *Parts) pass(step *fsm.Step) {
 	}
 	for _, m := range who {
 		enqueue(p.readers[m], step)
+	}
+}
+
+// renew has everybody told the whole anew.
+func (p *Parts) renew() {
+	for _, of := range p.readers {
+		for _, r := range of {
+			r.queue, r.anew = nil, true
+			r.nudge()
+		}
 	}
 }
 

@@ -277,6 +277,46 @@ func TestServerStopsWithADeafReader(t *testing.T) {
 	}
 }
 
+// lateNode lets a test do something while a step is compared.
+type lateNode struct {
+	nodeChanged
+	meanwhile func()
+}
+
+func (n *lateNode) Leader() (fsm.MemberID, string) {
+	n.meanwhile()
+	return n.nodeChanged.Leader()
+}
+
+// As long as nobody reads nothing is compared; who comes in while that is found out
+// misses nothing.
+func TestWhoComesInDuringAStep(t *testing.T) {
+	w := running(t)
+	node := &lateNode{nodeChanged{&fakeNode{state: w.s, at: w.at}}, func() {}}
+	p := NewParts(node)
+	var r *reader
+	node.meanwhile = func() {
+		in, now, err := p.enter("n1", "i")
+		if err != nil || now.at != w.at-1 {
+			t.Errorf("entered at %d, %v", now.at, err)
+		}
+		r = in
+	}
+	w.move("ip", "a", "n2")
+	node.state, node.at = w.s, w.at
+	p.step()
+	if now := p.take(r); !now.anew || now.at != w.at {
+		t.Errorf("it is told %+v", now)
+	}
+	node.meanwhile = func() {}
+	w.move("ip", "a", "n1")
+	node.state, node.at = w.s, w.at
+	p.step()
+	if now := p.take(r); now.anew || len(now.steps) != 1 {
+		t.Errorf("then it is told %+v", now)
+	}
+}
+
 func TestPartsAreBounded(t *testing.T) {
 	w := running(t)
 	p := NewParts(newWatched(w))
