@@ -2,7 +2,6 @@ package raftnode
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -18,8 +17,15 @@ import (
 func nextRemoval(l Look) (fsm.Command, bool) {
 	spec := l.State.Spec()
 	gone := func(id fsm.MemberID) bool { return !l.State.HasVote(id) && l.State.Drained(id) }
-	for _, id := range slices.Sorted(maps.Keys(spec.Servers)) {
-		if !spec.Servers[id].Removing || !gone(id) {
+	var leaving []fsm.MemberID // few, of perhaps a thousand
+	for id, server := range spec.Servers {
+		if server.Removing {
+			leaving = append(leaving, id)
+		}
+	}
+	slices.Sort(leaving)
+	for _, id := range leaving {
+		if !gone(id) {
 			continue
 		}
 		b := fsm.Batch{Commands: [][]byte{
