@@ -11,8 +11,8 @@ import (
 // Part is what one member has to know of a State, or what of that has changed. A
 // State made of Parts answers Slice and Rest of its member, and all that leases go
 // by, as the whole one does. It has
-//   - the Spec with the servers that vote and the member itself, and with the systems
-//     that it serves or has something of;
+//   - the Spec with the servers that vote, or do so still, and the member itself, and
+//     with the systems that it serves or has something of;
 //   - the committed voters, the largest ttl, the maintenance, how far the rotation of the key is;
 //   - the slots that the member owns or has an entry in;
 //   - its own record, and those of the members whose entries stand in these slots;
@@ -46,7 +46,7 @@ type PartHead struct {
 	Timing          Timing
 	Quorum          int
 	RemoveOnFailure bool
-	Servers         []Server // those that vote and the member, by name
+	Servers         []Server // those that vote, or do so still, and the member, by name
 	Voters          Voters
 	MaxTTL          time.Duration
 	Maintained      []SystemID `codec:",omitempty"`
@@ -86,7 +86,7 @@ func (s *State) Part(m MemberID, at Index) Part {
 		p.systems[id] = true
 	}
 	out := p.part(s, m)
-	out.At, out.Head = at, s.head(m, s.spec.electors())
+	out.At, out.Head = at, s.head(m, s.electors())
 	// There is nothing yet that could be gone.
 	out.Dropped, out.Gone, out.Mended = nil, nil, nil
 	return out
@@ -104,11 +104,12 @@ func (s *State) Concerned(old *State) (who []MemberID, all bool) {
 	return s.Step(0, old, 0).Concerned()
 }
 
-// electors are the servers that vote, by name.
-func (s *Spec) electors() []Server {
+// electors are the servers that are to vote, and those that the committed list names:
+// a voter that is to be an agent grants leases until its vote is taken. By name.
+func (s *State) electors() []Server {
 	var out []Server
-	for id, server := range s.Servers {
-		if server.Votes() {
+	for id, server := range s.spec.Servers {
+		if server.Votes() || s.HasVote(id) {
 			server.Name = id
 			out = append(out, server)
 		}
@@ -126,10 +127,11 @@ func (s *State) head(m MemberID, electors []Server) *PartHead {
 		RemoveOnFailure: s.spec.RemoveOnFailure, Voters: s.voters, MaxTTL: s.maxTTL, Maintained: s.maintained,
 		Servers: electors, Heirs: s.heirsOf(m), Keys: s.keysFor(m),
 	}
-	if me, in := s.spec.Servers[m]; in && !me.Votes() {
+	if me, in := s.spec.Servers[m]; in {
 		me.Name = m
-		at, _ := slices.BinarySearchFunc(electors, me, compareServers)
-		h.Servers = slices.Insert(slices.Clone(electors), at, me)
+		if at, there := slices.BinarySearchFunc(electors, me, compareServers); !there {
+			h.Servers = slices.Insert(slices.Clone(electors), at, me)
+		}
 	}
 	return h
 }

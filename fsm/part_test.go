@@ -26,7 +26,8 @@ func partOracle(s *State, m MemberID) *State {
 	spec.Servers, spec.Systems = map[MemberID]Server{}, map[SystemID]System{}
 	wanted, others := map[SystemID]bool{}, map[MemberID]bool{m: true}
 	for id, server := range s.spec.Servers {
-		if server.Role != RoleAgent || id == m {
+		onList := slices.ContainsFunc(s.voters.IDs, func(v VoterID) bool { return strings.HasPrefix(string(v), string(id)+"/") })
+		if server.Role != RoleAgent || onList || id == m {
 			spec.Servers[id] = server
 		}
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,46 @@ func TestRoleMovesNothing(t *testing.T) {
 	if was := history[first].Reason; !strings.Contains(was, "no vote any more") || !strings.Contains(last, "is to have a vote") {
 		t.Fatal(was, last)
 	}
+}
+
+// Agents go on sending heartbeats to a voter that is to be an agent, as long as its
+// grants count: so they must know where it is.
+func TestPartHasWhoVotesStill(t *testing.T) {
+	d := founded(t)
+	voters := func(ids ...VoterID) { d.at++; d.s = d.s.WithVoters(Voters{Index: d.at, IDs: ids}) }
+	voters("a/1", "b/1")
+	d.must(d.role("c", RoleAgent))
+	agent, at, before := New(), Index(0), d.s
+	knows := func(want string) {
+		t.Helper()
+		p := d.s.Part("c", d.at)
+		if next, err := New().WithPart(p); err != nil || serversOf(next) != want {
+			t.Fatalf("whole: %s, %v, want %s", serversOf(next), err, want)
+		}
+		if at != 0 {
+			if p, _ = d.s.PartSince("c", d.at, before, at); p.Since == 0 {
+				t.Fatal("nothing has changed")
+			}
+		}
+		next, err := agent.WithPart(p)
+		if err != nil || serversOf(next) != want {
+			t.Fatalf("%s, %v, want %s", serversOf(next), err, want)
+		}
+		agent, at, before = next, d.at, d.s
+	}
+	knows("a b c")
+	d.must(d.role("b", RoleAgent))
+	knows("a b c")
+	voters("a/1")
+	knows("a c")
+}
+
+func serversOf(s *State) string {
+	var out []string
+	for _, id := range slices.Sorted(maps.Keys(s.Spec().Servers)) {
+		out = append(out, string(id))
+	}
+	return strings.Join(out, " ")
 }
 
 func TestSomebodyVotes(t *testing.T) {

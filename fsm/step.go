@@ -28,7 +28,7 @@ func (s *State) Step(at Index, old *State, was Index) *Step {
 	st.members()
 	st.failures()
 	if st.all || st.heads {
-		st.electorsOld, st.electorsNow = old.spec.electors(), s.spec.electors()
+		st.electorsOld, st.electorsNow = old.electors(), s.electors()
 	}
 	return st
 }
