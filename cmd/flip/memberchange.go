@@ -73,10 +73,11 @@ func (a *App) memberPromote(c *cli.Context, cl *client.Client, id fsm.MemberID) 
 	if err != nil {
 		return err
 	}
-	return a.follow(stop, c, cl, change{
-		MemberChanged: done, step: addStep, over: fmt.Sprintf("%s has its vote.", id),
-		agreed: fmt.Sprintf("Agreed on at index %d: %s is to have a vote, as %s.", done.Index, id, done.Member.Role),
-	})
+	agreed := fmt.Sprintf("Agreed on at index %d: %s is to have a vote, as %s.", done.Index, id, done.Member.Role)
+	if done.Member.Vote {
+		agreed = fmt.Sprintf("%s votes already, as %s.", id, done.Member.Role)
+	}
+	return a.follow(stop, c, cl, change{MemberChanged: done, step: addStep, over: fmt.Sprintf("%s has its vote.", id), agreed: agreed})
 }
 
 func (a *App) memberDemote(c *cli.Context, cl *client.Client, id fsm.MemberID) error {
