@@ -1,0 +1,395 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/client"
+	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/secure"
+)
+
+// rotates is a cluster of three, each with a key_file of its own, as on machines of
+// their own.
+func rotates(t *testing.T) *cluster {
+	c := newCluster(t, nil)
+	for _, id := range c.ids {
+		c.giveKey(id, sampleKey)
+		c.writeFile(filepath.Join(c.dir, id+".json"), func(s spec) {
+			quick(s)
+			delete(s, "key")
+			s["key_file"] = id + ".key"
+			s["servers"].(spec)["flip2"].(spec)["systems"] = []string{"ip"}
+			s.system()["data"] = []string{"192.168.0.1", "192.168.0.2", "192.168.0.3", "192.168.0.4", "192.168.0.5", "192.168.0.6"}
+		})
+	}
+	t.Cleanup(c.stopAll) // before the directory goes, with no guard left at work in it
+	c.rotatesStart(c.ids...)
+	c.ready(c.ids...)
+	return c
+}
+
+// stopAll stops what runs in order, each by itself.
+func (c *cluster) stopAll() {
+	for id, p := range c.procs {
+		select {
+		case <-p.done:
+		default:
+			c.signal(id, syscall.SIGTERM)
+			c.exit(id, 30*time.Second)
+		}
+	}
+}
+
+func (c *cluster) rotatesStart(ids ...string) {
+	for _, id := range ids {
+		c.startWith(id, c.fileOf(id))
+	}
+}
+
+func (c *cluster) keyPath(id string) string { return filepath.Join(c.dir, id+".key") }
+
+func (c *cluster) giveKey(id, key string) {
+	c.t.Helper()
+	if err := os.WriteFile(c.keyPath(id), []byte(key+"\n"), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) keyIn(path string) string {
+	c.t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// keyState is what a node says of the key.
+func (c *cluster) keyState(id string) (api.Key, error) {
+	cl := c.client(id)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	return cl.Key(ctx, true, false)
+}
+
+// goesBy waits until all go by one key and nothing else, and is that key.
+func (c *cluster) goesBy(key string, ids ...string) {
+	c.t.Helper()
+	for _, id := range ids {
+		c.eventually(20*time.Second, id+" has the key", func() error {
+			k, err := c.keyState(id)
+			if err == nil && (k.Key != key || k.Phase != 0 || k.Trouble != "" || k.Stale != "") {
+				err = fmt.Errorf("%+v", k)
+			}
+			return err
+		})
+		if got := c.keyIn(c.keyPath(id)); got != key {
+			c.t.Errorf("%s's key_file has %q, want %q", id, got, key)
+		}
+	}
+}
+
+var counterLine = map[string]*regexp.Regexp{
+	"lapses": regexp.MustCompile(`(?m)^flip_lease_lapses_total (\d+)$`),
+	"late":   regexp.MustCompile(`(?m)^flip_late_beats_total (\d+)$`),
+}
+
+// counted is the sum of a counter over some nodes.
+func (c *cluster) counted(what string, ids ...string) (n int) {
+	c.t.Helper()
+	for _, id := range ids {
+		socket := filepath.Join(c.dir, "d", id+".sock")
+		web := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}
+		resp, err := (&http.Client{Transport: web}).Get("http://flip/metrics")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		m := counterLine[what].FindSubmatch(body)
+		if err != nil || m == nil {
+			c.t.Fatalf("%s has no such counter: %v", id, err)
+		}
+		one, _ := strconv.Atoi(string(m[1]))
+		n += one
+	}
+	return n
+}
+
+// busy has the log grow, and items move, until the function it returns is called, which
+// says how often either was agreed on.
+func (c *cluster) busy(id string) (stop func() int64) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	done := make(chan struct{})
+	var agreed atomic.Int64
+	go func() {
+		defer close(done)
+		cl := c.client(id)
+		defer cl.Close()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for on := true; ctx.Err() == nil; on = !on {
+			if _, err := cl.Maintain(ctx, api.Maintain{System: "ip", On: on}); err == nil {
+				agreed.Add(1)
+			}
+			<-tick.C
+		}
+		_, _ = cl.Maintain(context.WithoutCancel(ctx), api.Maintain{System: "ip"})
+	}()
+	return func() int64 {
+		cancel()
+		<-done
+		return agreed.Load()
+	}
+}
+
+// The key is rotated twice while the log grows: no lease ends, each key_file is written
+// anew, and whoever has the former key is told.
+func TestRotateUnderLoad(t *testing.T) {
+	c := rotates(t)
+	stop := c.busy("flip")
+	keys := []string{sampleKey}
+	for _, id := range []string{"flip1", "flip2"} {
+		// A machine that stands still for a moment ends leases by itself.
+		for try := 1; ; try++ {
+			lapses, late := c.counted("lapses", c.ids...), c.counted("late", c.ids...)
+			out := c.ok(id, "key", "rotate", "--wait", "30s")
+			if !strings.Contains(out, "Done: only key ") {
+				t.Errorf("rotate said:\n%s", out)
+			}
+			k, err := c.keyState(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.goesBy(k.Key, c.ids...)
+			if keys = append(keys, k.Key); k.Key == keys[len(keys)-2] || k.Key == sampleKey {
+				t.Fatalf("no new key: %+v", k)
+			}
+			ended := c.counted("lapses", c.ids...) - lapses
+			if ended == 0 {
+				break
+			}
+			if standstills := c.counted("late", c.ids...) - late; standstills == 0 || try == 3 {
+				t.Fatalf("%d leases have ended, with %d late heartbeats", ended, standstills)
+			}
+		}
+	}
+	if n := stop(); n < 20 {
+		t.Errorf("agreed on meanwhile: %d", n)
+	}
+	c.eventually(20*time.Second, "all is well", func() error {
+		if out, code := c.flip("flip", "status", "--check"); code != 0 {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	for _, id := range c.ids {
+		if log := c.log(id); strings.Contains(log, keys[0]) || strings.Contains(log, keys[len(keys)-1]) {
+			t.Errorf("a key is in the log of %s", id)
+		}
+	}
+	c.refusesOldKeys(keys[:len(keys)-1], keys[len(keys)-1])
+}
+
+// remote asks from elsewhere with a key.
+func (c *cluster) remote(key string, args ...string) (string, int) {
+	c.t.Helper()
+	file := filepath.Join(c.t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(key+"\n"), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	cmd := exec.Command(binary, append([]string{"--address", c.addr("flip") + "," + c.addr("flip1"), "--key-file", file}, args...)...)
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// refusesOldKeys: operators and nodes with a former key are refused, and both sides say
+// why.
+func (c *cluster) refusesOldKeys(old []string, now string) {
+	c.t.Helper()
+	for _, key := range old {
+		if out, code := c.remote(key, "status"); code != 3 || !strings.Contains(out, "this key was rotated away") || !strings.Contains(out, "flip key show --secret") {
+			c.t.Errorf("an operator with a former key: %d\n%s", code, out)
+		}
+	}
+	if out, code := c.remote(now, "key", "show"); code != 0 || !strings.Contains(out, "no rotation is under way") {
+		c.t.Errorf("an operator with the new key: %d\n%s", code, out)
+	}
+	if out, code := c.remote(now, "key", "show", "--secret"); code != 1 || strings.Contains(out, now) {
+		c.t.Errorf("the key itself, from elsewhere: %d\n%s", code, out)
+	}
+	c.joins("late", old[0], c.joinTo("flip", "flip1")...)
+	if code := c.exit("late", 20*time.Second); code != 1 || !strings.Contains(c.log("late"), "the cluster's key was rotated, and this node has the old one") {
+		c.t.Errorf("a node with a former key ends with %d:\n%s", code, c.log("late"))
+	}
+	c.says("flip", `"reason":"rotated-key"`)
+}
+
+// ghost acknowledges phases for a member that there is not, so that a rotation waits
+// where a test wants it to.
+type ghost struct {
+	c  *cluster
+	id string
+}
+
+func (c *cluster) addGhost() *ghost {
+	g := &ghost{c, "ghost"}
+	c.ports[g.id] = freePorts(c.t, g.id)[g.id]
+	c.ok("flip", "member", "add", g.id, c.addr(g.id), "--role", "arbiter", "--wait", "0")
+	return g
+}
+
+// acks has the phase acknowledged for the ghost, by whoever leads.
+func (g *ghost) acks(phase int) {
+	g.c.t.Helper()
+	g.c.eventually(30*time.Second, fmt.Sprintf("phase %d waits for the ghost alone", phase), func() error {
+		k, err := g.c.keyState("flip")
+		if err == nil && (k.Phase != phase || len(k.Awaited) != 1 || string(k.Awaited[0].Name) != g.id) {
+			err = fmt.Errorf("%+v", k)
+		}
+		if err != nil {
+			return err
+		}
+		keys, err := secure.Derive([]byte(k.Key))
+		if err != nil {
+			return err
+		}
+		self := secure.Identity{Name: fsm.MemberID(g.id), Instance: "none"}
+		peers := client.DialPeers(func(ctx context.Context, to client.Target) (net.Conn, error) {
+			return secure.Dial(ctx, to.Addr, secure.NewRing(secure.KeySet{Send: keys}).As(self, keys), secure.Identity{Name: to.Name}, secure.ProtoHTTP)
+		})
+		defer peers.Close()
+		ctx, cancel := context.WithTimeout(g.c.t.Context(), 5*time.Second)
+		defer cancel()
+		ack := fsm.Encode(fsm.KeyAck{Member: fsm.MemberID(g.id), Round: k.Round, Phase: fsm.KeyPhase(phase)})
+		res, err := peers.Propose(ctx, client.Target{Addr: g.c.addr(k.Leader), Name: fsm.MemberID(k.Leader)}, ack)
+		if err == nil && !res.Applied {
+			err = fmt.Errorf("%s", res.Why)
+		}
+		return err
+	})
+}
+
+// In each phase every node is restarted, the leader among them, one of them by SIGKILL:
+// each comes back and holds its items, and the rotation goes on.
+func TestRestartsInEachPhase(t *testing.T) {
+	c := rotates(t)
+	g := c.addGhost()
+	next := filepath.Join(c.dir, "next")
+	if err := os.WriteFile(next, []byte("the next key of a test, long enough\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := c.flip("flip1", "key", "rotate", "--new-key-file", next, "--wait", "1s"); code != 1 || !strings.Contains(out, "waiting for ghost (not there yet)") {
+		t.Fatalf("rotate ended with %d:\n%s", code, out)
+	}
+	if out, code := c.flip("flip2", "key", "rotate"); code != 1 || !strings.Contains(out, "is being rotated already") || !strings.Contains(out, "--without ghost") {
+		t.Errorf("a second one ended with %d:\n%s", code, out)
+	}
+	for phase := 1; phase <= 3; phase++ {
+		for i, id := range c.ids {
+			if i == phase-1 {
+				c.kill(id)
+			} else {
+				c.signal(id, syscall.SIGTERM)
+				if code := c.exit(id, 30*time.Second); code != 0 {
+					t.Fatalf("%s ended with %d in phase %d", id, code, phase)
+				}
+			}
+			c.rotatesStart(id)
+			c.ready(id)
+			if k, err := c.keyState(id); err != nil || k.Phase != phase {
+				t.Fatalf("%s is back in phase %d: %+v, %v", id, phase, k, err)
+			}
+		}
+		// Both keys are good for an operator until the end; a third never is.
+		_, old := c.remote(sampleKey, "status")
+		_, fresh := c.remote(c.keyIn(next), "status")
+		if want := map[bool]int{true: 0, false: 3}[phase < 3]; old != want || fresh != 0 {
+			t.Errorf("phase %d: the old key ends with %d, the new one with %d", phase, old, fresh)
+		}
+		g.acks(phase)
+	}
+	c.goesBy(c.keyIn(next), c.ids...)
+	c.becomes(20*time.Second, "flip", c.table())
+}
+
+// A dead member holds a rotation up; it is gone on without, and refused when it is back,
+// until somebody gives it the key.
+func TestRotateWithoutADeadMember(t *testing.T) {
+	c := rotates(t)
+	c.kill("flip2")
+	if out, code := c.flip("flip", "key", "rotate", "--wait", "2s"); code != 1 || !strings.Contains(out, "flip key show") {
+		t.Fatalf("rotate ended with %d:\n%s", code, out)
+	}
+	c.statusSays("flip1", 10*time.Second, "it waits for flip2, which is not up", "flip key rotate --without flip2")
+	if out := c.ok("flip1", "key", "show"); !strings.Contains(out, "flip2, which is down: start it, or `flip key rotate --without flip2`") {
+		t.Errorf("key show:\n%s", out)
+	}
+	if out, code := c.flip("flip1", "key", "rotate", "--without", "flip3"); code != 1 || !strings.Contains(out, "no member flip3") {
+		t.Errorf("without a stranger: %d\n%s", code, out)
+	}
+	if out := c.ok("flip1", "key", "rotate", "--without", "flip2", "--wait", "20s"); !strings.Contains(out, "flip2 is left behind") || !strings.Contains(out, "Done") {
+		t.Errorf("without flip2:\n%s", out)
+	}
+	k, err := c.keyState("flip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.goesBy(k.Key, "flip", "flip1")
+
+	c.rotatesStart("flip2")
+	c.says("flip2", "says that the cluster's key was rotated: the one of this node does not count any more")
+	c.says("flip", `"reason":"rotated-key"`)
+	c.statusSays("flip", 20*time.Second, "flip2 (127.0.0.1:"+strconv.Itoa(c.ports["flip2"])+") has a key that was rotated away")
+	c.signal("flip2", syscall.SIGTERM)
+	c.exit("flip2", 20*time.Second)
+	c.giveKey("flip2", k.Key)
+	c.rotatesStart("flip2")
+	c.ready("flip2")
+	c.goesBy(k.Key, c.ids...)
+}
+
+// A member that was down while it began catches up when it is back, whichever key its
+// configuration has by then.
+func TestRotateCatchesUp(t *testing.T) {
+	c := rotates(t)
+	next := filepath.Join(c.dir, "next")
+	for i, key := range []string{"the next key of a test, long enough", "the third key of a test, long enough"} {
+		if err := os.WriteFile(next, []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.kill("flip2")
+		if out, code := c.flip("flip", "key", "rotate", "--new-key-file", next, "--wait", "1s"); code != 1 {
+			t.Fatalf("rotate ended with %d:\n%s", code, out)
+		}
+		if i == 1 {
+			c.giveKey("flip2", key)
+		}
+		c.rotatesStart("flip2")
+		c.ready("flip2")
+		c.goesBy(key, c.ids...)
+	}
+	var k api.Key
+	if err := json.Unmarshal([]byte(c.ok("flip2", "key", "show", "--json")), &k); err != nil || k.Phase != 0 || k.Key != "" {
+		t.Errorf("%+v, %v", k, err)
+	}
+}
