@@ -72,7 +72,7 @@ type keyring struct {
 	dir, file string // the data directory; key_file, "" if there is none
 	given     string // the key of the configuration itself, if there is no key_file
 	log       zerolog.Logger
-	derive    func(ctx context.Context, key string) (*secure.Keys, error)
+	derive    deriver // while heartbeats are due
 
 	mu      sync.Mutex
 	reached fsm.Keys // the point of the log's up to which this node has gone
@@ -80,9 +80,16 @@ type keyring struct {
 	trouble string   // why this node cannot go further
 }
 
+// deriver makes Keys of a key: slow, unless it was done before.
+type deriver func(ctx context.Context, key string) (*secure.Keys, error)
+
+func deriveHere(_ context.Context, key string) (*secure.Keys, error) {
+	return secure.Derive([]byte(key))
+}
+
 // openKeyring reads the keys that this node begins with: those in its data directory, or
 // else the one of its configuration.
-func openKeyring(dir string, node config.Node, log zerolog.Logger) (*keyring, error) {
+func openKeyring(ctx context.Context, dir string, node config.Node, log zerolog.Logger, derive deriver) (*keyring, error) {
 	key, err := readNodeKey(node, log)
 	if err != nil {
 		return nil, err
@@ -101,7 +108,7 @@ func openKeyring(dir string, node config.Node, log zerolog.Logger) (*keyring, er
 		set, at = secure.KeySet{}, fsm.Keys{}
 	}
 	if set.Send == nil {
-		if set.Send, err = secure.Derive([]byte(key)); err != nil {
+		if set.Send, err = derive(ctx, key); err != nil {
 			return nil, fmt.Errorf("derive the cluster's keys: %w", err)
 		}
 	}
@@ -205,12 +212,8 @@ func (k *keyring) reach(to fsm.Keys, tell func(handover []byte)) (moved bool, er
 	return true, nil
 }
 
-// keep writes which keys count from a point on, if they are others than before.
+// keep writes which keys count from a point on.
 func (k *keyring) keep(set secure.KeySet, at fsm.Keys) error {
-	was := k.Keys()
-	if slices.Equal(allKeys(set), allKeys(was)) && len(set.Also) == len(was.Also) {
-		return nil
-	}
 	s := storedRing{Round: at.Round, Phase: at.Phase, Keys: storeKeys(append([]*secure.Keys{set.Send}, set.Also...)), Gone: storeKeys(set.Gone)}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {

@@ -90,7 +90,7 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 	}
 	d.undo = append(d.undo, d.store.Close)
 	d.self = secure.Identity{Name: file.Node.ID, Instance: d.store.Instance()}
-	if d.keys, err = openKeyring(p.data, file.Node, log); err != nil {
+	if d.keys, err = openKeyring(ctx, p.data, file.Node, log, deriveHere); err != nil {
 		return nil, err
 	}
 	d.as = d.keys.As(d.self, d.keys)
