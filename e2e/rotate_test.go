@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,10 +25,13 @@ import (
 	"github.com/flip-ha/flip/secure"
 )
 
-// rotates is a cluster of three, each with a key_file of its own, as on machines of
-// their own.
+// rotates is a cluster of three and an agent, each with a key_file of its own, as on
+// machines of their own.
 func rotates(t *testing.T) *cluster {
 	c := newCluster(t, nil)
+	servers := slices.Clone(c.ids)
+	c.ports["agent"] = freePorts(t, "agent")["agent"]
+	c.ids = append(c.ids, "agent")
 	for _, id := range c.ids {
 		c.giveKey(id, sampleKey)
 		c.writeFile(filepath.Join(c.dir, id+".json"), func(s spec) {
@@ -35,12 +39,15 @@ func rotates(t *testing.T) *cluster {
 			delete(s, "key")
 			s["key_file"] = id + ".key"
 			s["servers"].(spec)["flip2"].(spec)["systems"] = []string{"ip"}
+			s["servers"].(spec)["agent"] = spec{"ip": "127.0.0.1", "port": c.ports["agent"], "role": "agent", "systems": []string{"ip"}}
 			s.system()["data"] = []string{"192.168.0.1", "192.168.0.2", "192.168.0.3", "192.168.0.4", "192.168.0.5", "192.168.0.6"}
 		})
 	}
 	t.Cleanup(c.stopAll) // before the directory goes, with no guard left at work in it
-	c.rotatesStart(c.ids...)
-	c.ready(c.ids...)
+	c.rotatesStart(servers...)
+	c.ready(servers...)
+	c.rotatesStart("agent")
+	c.ready("agent")
 	return c
 }
 
@@ -306,7 +313,7 @@ func TestRestartsInEachPhase(t *testing.T) {
 	}
 	for phase := 1; phase <= 3; phase++ {
 		for i, id := range c.ids {
-			if i == phase-1 {
+			if i%3 == phase-1 {
 				c.kill(id)
 			} else {
 				c.signal(id, syscall.SIGTERM)
@@ -354,7 +361,7 @@ func TestRotateWithoutADeadMember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.goesBy(k.Key, "flip", "flip1")
+	c.goesBy(k.Key, "flip", "flip1", "agent")
 
 	c.rotatesStart("flip2")
 	c.says("flip2", "says that the cluster's key was rotated: the one of this node does not count any more")
@@ -377,15 +384,16 @@ func TestRotateCatchesUp(t *testing.T) {
 		if err := os.WriteFile(next, []byte(key+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c.kill("flip2")
+		away := []string{"flip2", "agent"}[i]
+		c.kill(away)
 		if out, code := c.flip("flip", "key", "rotate", "--new-key-file", next, "--wait", "1s"); code != 1 {
 			t.Fatalf("rotate ended with %d:\n%s", code, out)
 		}
 		if i == 1 {
-			c.giveKey("flip2", key)
+			c.giveKey(away, key)
 		}
-		c.rotatesStart("flip2")
-		c.ready("flip2")
+		c.rotatesStart(away)
+		c.ready(away)
 		c.goesBy(key, c.ids...)
 	}
 	var k api.Key

@@ -52,6 +52,8 @@ func (l local) handingOn(r *router) http.Handler {
 				return
 			}
 			r.write(w, req, http.StatusOK, st)
+		case req.URL.Path == api.PathKey && req.Method == http.MethodGet && l.Keys != nil:
+			l.wholeKey(r, w, req)
 		default:
 			l.pass(r, w, req)
 		}
@@ -69,7 +71,7 @@ func (l local) wholeStatus(req *http.Request) (api.Status, error) {
 	defer cancel()
 	mine := l.Status.Status()
 	var theirs api.Status
-	err := l.statusThere(ctx, req, &theirs)
+	err := l.askThere(ctx, req, &theirs)
 	switch {
 	case err == nil:
 		return Joined(theirs, mine), nil
@@ -88,7 +90,8 @@ func (l local) wholeStatus(req *http.Request) (api.Status, error) {
 	return mine, nil
 }
 
-func (l local) statusThere(ctx context.Context, req *http.Request, into *api.Status) error {
+// askThere has a question answered elsewhere.
+func (l local) askThere(ctx context.Context, req *http.Request, into any) error {
 	resp, err := l.Elsewhere.Pass(ctx, req.WithContext(ctx), nil)
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func (l local) statusThere(ctx context.Context, req *http.Request, into *api.Sta
 		return faultOf(resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("decode a server's status: %w", err)
+		return fmt.Errorf("decode a server's answer: %w", err)
 	}
 	return nil
 }

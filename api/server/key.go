@@ -43,6 +43,30 @@ func (l local) key(r *http.Request) (any, error) {
 	return out, nil
 }
 
+// wholeKey is what a server says of a rotation, with what only this node knows: its own
+// key, which is asked of nobody else. When no server can be reached it is what this node
+// knows, unless that must be certain.
+func (l local) wholeKey(r *router, w http.ResponseWriter, req *http.Request) {
+	if req.URL.Query().Has(api.Secret) {
+		r.mux.ServeHTTP(w, req)
+		return
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), statusElsewhere)
+	defer cancel()
+	var out api.Key
+	err := l.askThere(ctx, req, &out)
+	if err != nil && req.URL.Query().Has(api.Consistent) {
+		r.fail(w, req, err)
+		return
+	}
+	if err != nil {
+		out = l.keyNow()
+	}
+	out.Fingerprint, out.Stale, out.Trouble = "", "", ""
+	l.Keys.Own(&out)
+	r.write(w, req, http.StatusOK, out)
+}
+
 // keyNow is how the key is, here and in the log as this node has read it.
 func (l local) keyNow() api.Key {
 	stamp, state := l.stamp()

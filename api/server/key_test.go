@@ -155,3 +155,31 @@ func TestJoiningIsToldOfTheKey(t *testing.T) {
 		t.Errorf("%+v", out.Keys)
 	}
 }
+
+// agentKeys is the ring of an agent.
+type agentKeys struct{ fakeKeys }
+
+func (agentKeys) Own(into *api.Key) { into.Fingerprint = "the agent's" }
+func (agentKeys) Secret() string    { return "the agent's own" }
+
+// An agent asks a voter whom a rotation waits for; what its own key is it asks nobody.
+func TestKeyOfAnAgent(t *testing.T) {
+	v := &voters{handler: NewLocal(keyConfig(rotating(t))).http.Handler}
+	c := keyConfig(rotating(t))
+	c.Keys, c.Elsewhere = agentKeys{}, v
+	k, _ := keyAsk[api.Key](t, c, "GET", api.PathKey, "")
+	if k.Fingerprint != "the agent's" || k.Stale != "" || k.Phase != 1 || len(k.Awaited) != 2 || len(v.asked) != 1 {
+		t.Errorf("%+v, asked %q", k, v.asked)
+	}
+	v.asked = nil
+	if k, _ := keyAsk[api.Key](t, c, "GET", api.PathKey+"?secret", ""); k.Key != "the agent's own" || len(v.asked) != 0 {
+		t.Errorf("%+v, asked %q", k, v.asked)
+	}
+	v.err = api.NoLeader("nobody answers")
+	if k, _ := keyAsk[api.Key](t, c, "GET", api.PathKey, ""); k.Fingerprint != "the agent's" || k.Phase != 1 {
+		t.Errorf("%+v", k)
+	}
+	if _, e := keyAsk[api.Key](t, c, "GET", api.PathKey+"?consistent", ""); e.Code != api.CodeNoLeader {
+		t.Errorf("%+v", e)
+	}
+}
