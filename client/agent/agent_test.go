@@ -189,6 +189,47 @@ func TestAVoterLags(t *testing.T) {
 	})
 }
 
+// A voter that is cut off from all others goes on serving what it has. Who has no lease
+// hears from nobody that it is behind.
+func TestAVoterKnowsNoLeader(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		a := c.agent("a1")
+		defer a.stop()
+		a.served(c, time.Second)
+		first := a.Source()
+		cutOff := func(name fsm.MemberID) {
+			v := c.voter(name)
+			v.set(func() { v.stuck, v.leader = true, leader{} })
+		}
+		cutOff(first)
+		took := until(t, 3*blindFirst, "served by one that knows a leader", func() bool {
+			name, _ := a.Leader()
+			return a.Source() != first && name != ""
+		})
+		if took < blindFirst {
+			t.Errorf("already after %v", took)
+		}
+		// It does not go home to it, and where nobody leads it stays where it is.
+		second := a.Source()
+		time.Sleep(3 * homeEvery)
+		if a.Source() != second {
+			t.Errorf("served by %q again", a.Source())
+		}
+		asked := 0
+		for name := range c.voters {
+			cutOff(name)
+			asked -= c.voter(name).times()
+		}
+		time.Sleep(time.Minute)
+		for name := range c.voters {
+			asked += c.voter(name).times()
+		}
+		if a.Source() != second || asked > 2*7 {
+			t.Errorf("served by %q, %d voters asked in a minute", a.Source(), asked)
+		}
+	})
+}
+
 // All lag: it asks round, and neither spins nor gives up what it has.
 func TestAllLag(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {

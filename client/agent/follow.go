@@ -34,6 +34,11 @@ const (
 	// its order looks whether that one can serve it again; drawn up to twice as long.
 	// Else all would in time read from the voter that was restarted first.
 	homeEvery = 30 * time.Second
+	// blindFirst is how long the voter that serves may know no leader before others are
+	// asked whether they do, blindEvery how long it takes to ask again; both are drawn up
+	// to twice as long. Elections are over by then, and where nobody leads asking is no use.
+	blindFirst = 2 * time.Second
+	blindEvery = 10 * time.Second
 )
 
 // follower keeps one stream, and finds another in time. It is one goroutine, with one
@@ -50,7 +55,8 @@ type follower struct {
 	next   time.Time      // nobody is asked before
 	lost   time.Time      // since when cur is nil
 	home   time.Time      // when to ask the first of the order again
-	homing bool           // it is being asked
+	homing bool           // it is being asked, or all others are: there may be a better one
+	blind  time.Time      // when to ask others for one that knows a leader; zero: cur does
 }
 
 func newFollower(n *Node) *follower {
@@ -97,6 +103,7 @@ func (f *follower) look(ctx context.Context, now time.Time) time.Time {
 		at(f.cur.heard.Add(quiet(lease)))
 		at(f.cur.since.Add(lease / 2)) // when Behind begins to count
 		at(f.home)
+		at(f.blind)
 		return wake
 	}
 	f.expire(now, at)
@@ -132,10 +139,25 @@ func (f *follower) seeks(now time.Time, lease time.Duration, order []fsm.MemberI
 	if f.homing {
 		return true
 	}
-	if f.homing = order[0] != f.cur.voter && !now.Before(f.home); f.homing {
-		f.asked = without(order, order[0]) // and nobody else
+	switch {
+	case order[0] != f.cur.voter && !now.Before(f.home):
+		f.homing, f.asked = true, without(order, order[0]) // and nobody else
+	case !f.blind.IsZero() && !now.Before(f.blind):
+		f.homing, f.asked = true, nil
+		f.blind = now.Add(blindEvery + rand.N(blindEvery))
 	}
 	return f.homing
+}
+
+// sees notes whether the present voter knows a leader. One that does not may be cut off
+// from all others, and who has no lease is told by nobody that it is behind.
+func (f *follower) sees(now time.Time, l leader) {
+	switch {
+	case l != leader{}:
+		f.blind = time.Time{}
+	case f.blind.IsZero():
+		f.blind = now.Add(blindFirst + rand.N(blindFirst))
+	}
 }
 
 // quiet is how long a voter may say nothing before another one is looked for.
@@ -251,8 +273,13 @@ func (f *follower) take(n news, now time.Time) {
 		if n.view.at < f.n.view().at {
 			return // the present one has read further meanwhile
 		}
+		if f.homing && n.leader == (leader{}) {
+			f.fail(l, "it knows no leader")
+			return
+		}
 		f.adopt(l, now)
 	}
+	f.sees(now, n.leader)
 	f.n.publish(n.view, l.voter, n.leader, n.fresh)
 }
 
