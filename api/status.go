@@ -205,14 +205,15 @@ type Member struct {
 const (
 	FindSelf    = "self"
 	FindOK      = "ok"
-	FindRefused = "refused" // TCP: nothing listens
-	FindSilent  = "silent"  // no answer at all
-	FindKey     = "key"     // another shared key
-	FindOldKey  = "old-key" // one of the two has a key that was rotated away
-	FindCluster = "cluster" // another cluster
-	FindVoters  = "voters"  // its file names other voters
-	FindWire    = "wire"    // no wire version in common
-	FindName    = "name"    // another member answers at this address
+	FindRefused = "refused"     // TCP: nothing listens
+	FindSilent  = "silent"      // no answer at all
+	FindKey     = "key"         // another shared key
+	FindOldKey  = "old-key"     // one of the two has a key that was rotated away
+	FindCert    = "certificate" // of the two one does not take the other's certificate
+	FindCluster = "cluster"     // another cluster
+	FindVoters  = "voters"      // its file names other voters
+	FindWire    = "wire"        // no wire version in common
+	FindName    = "name"        // another member answers at this address
 )
 
 // Finding is what this node met when it tried to reach a peer; Detail is in

@@ -34,6 +34,15 @@ type Node struct {
 	Socket           string // of the control API
 	Metrics          string // host:port that serves /metrics; "": none
 	ExitOnStdinClose bool
+	TLS              *TLS // nil: the key makes the certificates
+}
+
+// TLS names the operator's own certificates, which stand on the servers' TCP port
+// in place of those that the key makes.
+type TLS struct {
+	Cert, Key, CA string   // PEM files
+	Operators     []string // whose certificates may control the cluster; "*": all
+	AcceptKey     bool     // certificates that the key makes are taken too
 }
 
 // Problem is one thing wrong, or worth a word, at one place of the file.

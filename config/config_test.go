@@ -100,6 +100,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 		switch level {
 		case levelItem:
 			member = `{"` + name + `": [[1]]},`
+		case levelTLS:
+			level, member = levelTop, `"tls": {"`+name+`": [[1]]},`
 		case levelTrack, levelNotify:
 			list, _, _ := strings.Cut(strings.TrimPrefix(level, levelSystem), "[")
 			level, member = levelSystem, `"`+list+`": [{"`+name+`": [[1]]}],`

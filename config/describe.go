@@ -67,6 +67,9 @@ func describeNode(b *strings.Builder, f *File) {
 		{"key", key},
 		{"log_level", f.Node.LogLevel},
 	}
+	if own := f.Node.TLS; own != nil {
+		rows = append(rows, []string{"tls", describeTLS(own)})
+	}
 	if f.Node.Machine != "" {
 		rows = append(rows, []string{"machine", f.Node.Machine})
 	}
@@ -87,6 +90,17 @@ func describeNode(b *strings.Builder, f *File) {
 		[]string{"on stop", stop},
 	)
 	table(b, rows)
+}
+
+func describeTLS(own *TLS) string {
+	text := fmt.Sprintf("certificate %s, its key %s, authorities %s", own.Cert, own.Key, own.CA)
+	if len(own.Operators) > 0 {
+		text += "; operators " + some(own.Operators)
+	}
+	if own.AcceptKey {
+		text += "; those that the key makes are taken too"
+	}
+	return text
 }
 
 func describeQuorum(s fsm.Spec) string {

@@ -11,8 +11,9 @@ func Manual() string {
 	var b strings.Builder
 	b.WriteString(manualHead)
 	for _, section := range []struct{ title, level, words string }{
-		{"The top level", levelTop, "Of the node that reads the file: id, machine, key, key_file, log_level, data_dir, metrics and\n" +
-			"exit_on_stdin_close. All else is the cluster's: the file seeds it once, from then on the log is the truth."},
+		{"The top level", levelTop, "Of the node that reads the file: id, machine, key, key_file, tls, log_level, data_dir, metrics\n" +
+			"and exit_on_stdin_close. All else is the cluster's: the file seeds it once, from then on the log is the truth."},
+		{"Certificates of your own", levelTLS, manualTLS},
 		{"A server", levelServer, "Every server has a Raft vote, unless its role is agent. A name has letters, digits and `._-`."},
 		{"The cluster", levelCluster, ""},
 		{"A system", levelSystem, "A key that only one action has says so; with the other action it is an error."},
@@ -78,6 +79,11 @@ func manualTable(b *strings.Builder, level string) {
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s | `%s` |\n", name, cell(doc.Type), cell(doc.Default), cell(doc.Meaning), cell(doc.Example))
 	}
 }
+
+const manualTLS = `By default the key makes the certificates of the servers' TCP port and nobody has to care for them. ` + "`tls`" + ` puts those of an
+authority of yours in their place; ` + "`cert`, `key` and `ca`" + ` are needed then. The key at the top level stays needed: it seals the
+heartbeats, and a member is who has a certificate of the authority *and* the key. docs/tls.md says how to issue, renew and
+change over.`
 
 const manualGuarantees = `
 ## Guarantees

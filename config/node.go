@@ -32,6 +32,7 @@ func (p *parser) node(top object, over Overrides, servers map[fsm.MemberID]fsm.S
 	n.Metrics = p.metrics(top, servers[n.ID].Addr)
 	p.logLevel(top, &n)
 	p.key(top, &n)
+	n.TLS = p.tls(top)
 	return n
 }
 
@@ -154,7 +155,11 @@ func (p *parser) key(top object, n *Node) {
 	case k.set && f.set:
 		p.fail(f.keyAt, f.key, "keep one of the two", "cannot stand beside key")
 	case !k.set && !f.set:
-		p.missing(k, "`flip keygen` makes a good one")
+		hint := "`flip keygen` makes a good one"
+		if _, own := top.byKey["tls"]; own {
+			hint += "; tls has the certificates, the key seals the heartbeats"
+		}
+		p.missing(k, hint)
 	case f.good:
 		n.KeyFile = p.beside(file)
 	case k.good:

@@ -52,10 +52,6 @@ func (p *parser) object(v *value, path, level string) object {
 // unknown reports a key that the level does not have.
 func (p *parser) unknown(o object, m member, level string, known []string) {
 	key := o.path + m.name
-	if what, later := notYet[m.name]; later {
-		p.fail(m.at, key, "", "%s", what)
-		return
-	}
 	hint := meant(m.name, known)
 	if nearest(m.name, known) == "" && !strings.HasSuffix(level, "[].") {
 		if home := levelWith(m.name, level); home != "" {

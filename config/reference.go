@@ -20,14 +20,10 @@ const (
 	levelItem    = "cluster.system.NAME.data[]."
 	levelTrack   = "cluster.system.NAME.track[]."
 	levelNotify  = "cluster.system.NAME.notify[]."
+	levelTLS     = "tls."
 )
 
 const durationType = "milliseconds or a string such as \"1.5s\""
-
-// notYet are keys that are planned but not there; they must not look like slips.
-var notYet = map[string]string{
-	"tls": "certificates of one's own are not there yet: the shared key makes them",
-}
 
 // reference is the one list of keys: unknown keys, suggestions and the
 // documentation come from it.
@@ -41,8 +37,14 @@ var reference = []KeyDoc{
 	{"lease", durationType, "", "another name of ping_timeout", `"1.5s"`},
 	{"ping_per_interval", "number", "", "accepted and unused: every voter hears every heartbeat", `3`},
 	{"timing", "lan, fast or wan", "lan", "heartbeat / lease / Raft's heartbeat and election: lan 50/300/100 ms, fast 10/50/50 ms, wan 500/3000/1000 ms", `"wan"`},
-	{"key", "string", "", "the secret that all nodes share; `flip keygen` makes one; this or key_file is needed", `"…"`},
+	{"key", "string", "", "the secret that all nodes share; `flip keygen` makes one; this or key_file is needed, also with tls: it seals the heartbeats", `"…"`},
 	{"key_file", "string", "", "a file that holds the key; a relative path starts at the configuration file", `"flip.key"`},
+	{"tls", "object", "the key makes them", "certificates of your own for the servers' TCP port, instead of those that the key makes; see below", `{"cert": …, "key": …, "ca": …}`},
+	{"tls.cert", "string", "", "a PEM file: this node's certificate, its id a DNS name or the common name of it, then the intermediate ones; a relative path starts at the configuration file", `"tls/node.crt"`},
+	{"tls.key", "string", "", "a PEM file: the private key that belongs to it, without a passphrase", `"tls/node.key"`},
+	{"tls.ca", "string", "", "a PEM file: the authorities whose certificates are taken; several while one replaces another", `"tls/ca.crt"`},
+	{"tls.operators", "list of strings", "none", "whose certificates may control the cluster from elsewhere without its key: common names, DNS names or mail addresses; `*` is every certificate of the authority", `["alice@example.com"]`},
+	{"tls.accept_key", "true or false", "false", "also take nodes and operators with the certificates that the key makes: while the nodes change over, one after the other", `true`},
 	{"log_level", "debug, info, warning, error or fatal", "info", "the least level that is logged", `"debug"`},
 	{"data_dir", "string", defaultDataDir, "where a directory for each id keeps the log; a relative path starts at the configuration file", `"/srv/flip"`},
 	{"metrics", "string", "none", "host:port that serves /metrics, to everybody who reaches it, besides the control socket", `"127.0.0.1:9220"`},
@@ -109,6 +111,7 @@ func levelWith(name, not string) string {
 		{levelServer, "to a server"},
 		{levelCluster, "to cluster"},
 		{levelSystem, "to a system"},
+		{levelTLS, "to tls"},
 	}
 	for _, p := range places {
 		if p.level != not && contains(keysOf(p.level), name) {

@@ -27,6 +27,7 @@ const (
 	TroubleName    Trouble = "name"    // its host name does not resolve
 	TroubleKey     Trouble = "key"     // another shared key
 	TroubleOldKey  Trouble = "old-key" // one of the two has a key that was rotated away
+	TroubleCert    Trouble = "certificate"
 	TroubleCluster Trouble = "cluster" // of another cluster
 	TroubleVoters  Trouble = "voters"  // another list of voters
 	TroubleWire    Trouble = "wire"    // no wire version in common
@@ -76,15 +77,11 @@ func judge(mine, theirs Hello, s fsm.Server) Finding {
 	return f
 }
 
-// unreached puts a failed greeting into words.
-func unreached(s fsm.Server, err error) Finding {
-	f := Finding{Name: s.Name, Addr: s.Addr, At: time.Now(), Trouble: TroubleOther}
-	_, port, splitErr := net.SplitHostPort(s.Addr)
-	if splitErr != nil {
-		port = s.Addr
-	}
-	var dns *net.DNSError
-	var timeout net.Error
+// unproven puts into words that one of two nodes does not take what the other shows;
+// false: the greeting failed for something else.
+func unproven(f *Finding, s fsm.Server, err error) bool {
+	problem := secure.CertificateProblem(err)
+	words, refused := secure.RefusedHere(err)
 	switch {
 	case secure.IsRotatedAway(err):
 		f.Trouble = TroubleOldKey
@@ -98,6 +95,33 @@ func unreached(s fsm.Server, err error) Finding {
 		f.Trouble = TroubleKey
 		f.Words = fmt.Sprintf("%s (%s) has another key", s.Name, s.Addr)
 		f.Hint = "put the same key into the files of all nodes"
+	case problem != nil:
+		f.Trouble = TroubleCert
+		f.Words = fmt.Sprintf("%s (%s) is not taken: %v", s.Name, s.Addr, problem)
+		f.Hint = problem.Do
+	case refused:
+		f.Trouble = TroubleCert
+		f.Words = fmt.Sprintf("%s (%s) does not take this node: %s", s.Name, s.Addr, words)
+		f.Hint = "its log says why: `connection refused` with the reason `certificate`"
+	default:
+		return false
+	}
+	return true
+}
+
+// unreached puts a failed greeting into words.
+func unreached(s fsm.Server, err error) Finding {
+	f := Finding{Name: s.Name, Addr: s.Addr, At: time.Now(), Trouble: TroubleOther}
+	_, port, splitErr := net.SplitHostPort(s.Addr)
+	if splitErr != nil {
+		port = s.Addr
+	}
+	var dns *net.DNSError
+	var timeout net.Error
+	if unproven(&f, s, err) {
+		return f
+	}
+	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		f.Trouble = TroubleRefused
 		f.Words = fmt.Sprintf("%s (%s) refuses TCP connections", s.Name, s.Addr)

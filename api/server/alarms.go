@@ -242,6 +242,8 @@ func finding(m api.Member) (what, do string) {
 				return f.Detail, "the one without the present key gets it from the other: `flip key show --secret` prints it"
 			}
 			return name + " has a key that was rotated away", "give it the present key: `flip key show --secret` prints it"
+		case api.FindCert:
+			return name + ": a certificate is not taken" + detail, "`flip doctor` on both machines looks at their certificates"
 		case api.FindCluster:
 			return name + " belongs to another cluster" + detail, "two clusters share an address: check `servers`; to have it join this one, stop it and empty its data_dir"
 		case api.FindVoters:

@@ -268,6 +268,7 @@ func (p *patient) rights() []doctor.Finding {
 			key = p.name
 		}
 		out = append(out, doctor.KeyFile(key))
+		out = append(out, p.certificates()...)
 	}
 	out = append(out, doctor.Directory("data_dir mode", p.paths.data, true))
 	dir := filepath.Dir(p.paths.socket)

@@ -25,6 +25,7 @@ of what this node owns. It logs to stderr and stays in the foreground.
 
 SIGTERM or SIGINT hands everything over to the other nodes, releases it here and ends.
 A second signal ends it at once; its guard then releases what may have one holder only.
+SIGHUP has it read the certificates of tls again, which it also does by itself.
 
 With --join it becomes a member of a cluster that runs. FILE need not name servers or
 systems then: it takes from the cluster what that has agreed on, once it was added

@@ -117,6 +117,7 @@ func (d *daemon) settle(ctx context.Context) error {
 	if len(d.from.join) > 0 && (empty || d.from.seed != nil) {
 		peers := newPeers(d.as, d.learnKey)
 		defer peers.client.Close()
+		defer d.watchCertificates(ctx)()
 		j := newJoiner(d, peers.client)
 		if err := j.run(ctx, empty); err != nil {
 			return err
@@ -358,6 +359,7 @@ func (j *joiner) tell(words, hint string) {
 func unjoined(err error) string {
 	var timeout net.Error
 	var broken *net.OpError
+	words, refused := secure.RefusedHere(err)
 	switch {
 	case secure.IsRotatedAway(err):
 		return "says that the cluster's key was rotated, and this node has the old one"
@@ -365,6 +367,10 @@ func unjoined(err error) string {
 		return "has a key that was rotated away"
 	case secure.IsKeyMismatch(err):
 		return "has another key"
+	case secure.CertificateProblem(err) != nil:
+		return "cannot be asked: " + secure.CertificateProblem(err).Error()
+	case refused:
+		return "cannot be asked: " + words
 	case api.CodeOf(err) == api.CodeNotFound:
 		return "runs an older flip, which nobody can join: upgrade it"
 	case errors.Is(err, syscall.ECONNREFUSED):

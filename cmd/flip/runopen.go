@@ -38,8 +38,9 @@ type daemon struct {
 
 	store   *raftnode.Store
 	keys    *keyring
-	as      secure.Credentials // on the servers' TLS port
-	port    *secure.Listener   // the server's TCP port
+	certs   *secure.Certificates // nil: the key makes them
+	as      secure.Credentials   // on the servers' TLS port
+	port    *secure.Listener     // the server's TCP port
 	peers   peers
 	list    *ledger.List
 	left    inherited
@@ -90,10 +91,9 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 	}
 	d.undo = append(d.undo, d.store.Close)
 	d.self = secure.Identity{Name: file.Node.ID, Instance: d.store.Instance()}
-	if d.keys, err = openKeyring(ctx, p.data, file.Node, log, deriveHere); err != nil {
+	if err := d.openKeys(ctx); err != nil {
 		return nil, err
 	}
-	d.as = d.keys.As(d.self, d.keys)
 	if err := d.settle(ctx); err != nil {
 		return nil, err
 	}
@@ -278,7 +278,7 @@ func (d *daemon) openAPI() {
 		self: d.self.Name, whom: d.voterAddrs,
 		key: func() string { return d.keys.Keys().Send.Mark() },
 		ask: func(addrs []string) *client.Client {
-			return client.NewRemote(addrs, d.keys.Operator("agent "+string(d.self.Name)), secure.IsKeyMismatch)
+			return client.NewRemote(addrs, d.operator("agent "+string(d.self.Name)), secure.IsKeyMismatch)
 		},
 	}
 	d.parts = server.NewParts(d.node)

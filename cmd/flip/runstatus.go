@@ -133,6 +133,7 @@ func (d *daemon) ownAlarms(phase raftnode.Phase) []api.Alarm {
 	}
 	out = append(out, d.fencer.alarms()...)
 	out = append(out, d.keys.alarms()...)
+	out = append(out, d.certAlarms()...)
 	if d.noMetrics != "" {
 		out = append(out, api.Alarm{Severity: api.Warning, What: d.noMetrics, Do: noMetricsDo})
 	}

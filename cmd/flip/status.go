@@ -231,6 +231,7 @@ func heard(st api.Status, m api.Member) string {
 func findingWord(f api.Finding) string {
 	words := map[string]string{
 		"": "?", api.FindSelf: "-", api.FindKey: "another key", api.FindOldKey: "a rotated-away key", api.FindCluster: "another cluster",
+		api.FindCert:   "certificate",
 		api.FindVoters: "another voter list", api.FindWire: "another version", api.FindName: "another member",
 	}
 	return or(words[f.Code], f.Code)
