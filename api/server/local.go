@@ -64,12 +64,10 @@ func NewLocal(c LocalConfig) *Server {
 	if c.Elsewhere != nil {
 		h = l.handingOn(r)
 	}
-	if c.Operator != nil { // whose port bounds him
-		return newServer(whoChanges(h, c.Operator, c.Log), c.Log)
+	if c.Operator != nil {
+		h = whoChanges(h, c.Operator, c.Log)
 	}
-	s := newServer(h, c.Log)
-	s.room = socketRoom
-	return s
+	return newServer(h, c.Log)
 }
 
 func (l local) status(r *http.Request) (any, error) {

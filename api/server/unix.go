@@ -29,7 +29,8 @@ var ErrSocketBusy = errors.New("another daemon answers on it")
 // ListenUnix listens on path with mode 0660 and makes path's directory if it is
 // not there. A socket that a dead daemon left is replaced; one on which a
 // daemon answers is ErrSocketBusy. Closing the listener removes the socket,
-// unless another has taken its place by then.
+// unless another has taken its place by then. It has room for a number of
+// connections, one more closes the one that has been quiet for longest.
 //
 // Two daemons that start at the same instant could both find a stale socket:
 // the lock on the data directory, taken before, keeps that from happening.
@@ -63,7 +64,7 @@ func ListenUnix(path string) (net.Listener, error) {
 		_ = os.Remove(temp)
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return &unixListener{UnixListener: l, path: path, info: info}, nil
+	return bound(&unixListener{UnixListener: l, path: path, info: info}, socketRoom.most, socketRoom.quiet), nil
 }
 
 func publish(temp, path string) (fs.FileInfo, error) {
