@@ -173,6 +173,15 @@ func TestOwnCertificates(t *testing.T) {
 	c.ok("flip2", "member", "add", "flip3", c.addr("flip3"), "--systems", "ip")
 	c.ids = append(c.ids, "flip3")
 	c.ready("flip3")
+	// As an agent it asks the voters what it is asked, with its own certificate.
+	c.ok("flip2", "member", "demote", "flip3")
+	c.eventually(time.Minute, "an agent hands on", func() error {
+		if out, code := c.flip("flip3", "member", "list", "--consistent"); code != 0 || !strings.Contains(out, "agent") {
+			return fmt.Errorf("%d: %s", code, out)
+		}
+		return nil
+	})
+	c.ready("flip3")
 
 	// All certificates are renewed while everything runs: one by the files alone, the
 	// others told so.
