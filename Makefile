@@ -11,8 +11,8 @@ FUZZTIME  ?= 30s
 SEEDS     ?= 50000
 TRIALS    ?= 1
 RESULTS   ?= $(CURDIR)/dist/results.json
-# The tests of the network lab that measure something.
-MEASURE   := ^TestNet(Faults|Stalled|Bets|Without|Thousand|Gate|Removed|QuickStart)
+# The tests that measure something: the swarm, and those of the network lab.
+MEASURE   := ^TestSwarm$$|^TestNet(Faults|Stalled|Bets|Without|Thousand|Gate|Removed|QuickStart)
 PRINT     := if [ -e $(RESULTS) ]; then $(GO) run ./e2e/table $(RESULTS); else echo "no network lab here: it needs root"; fi
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -87,4 +88,28 @@ func countSyscalls(pid int) ([]int, error) {
 		fds = append(fds, fd)
 	}
 	return fds, nil
+}
+
+// CPU is what a process has taken of the processor so far.
+func CPU(pid int) (time.Duration, error) {
+	ticks, err := cpuTicks(pid)
+	return time.Duration(ticks) * time.Second / ticksPerSecond, err
+}
+
+// Memory is how many bytes of a process are in memory now.
+func Memory(pid int) (uint64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+			}
+			return kib << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("memory of process %d: it has none", pid)
 }
