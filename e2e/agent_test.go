@@ -89,6 +89,24 @@ func (c *cluster) balanced(id string, among ...string) {
 	})
 }
 
+// succeeded checks that somebody had an item before a member let go of it.
+func (c *cluster) succeeded(id string, item fsm.ItemID, since time.Time) {
+	c.t.Helper()
+	taken := false
+	for _, l := range c.trace() {
+		switch {
+		case l.at.Before(since) || l.item != string(item):
+		case l.member != id && l.verb == "up":
+			taken = true
+		case l.member == id && l.verb == "down" && !taken:
+			c.t.Errorf("%s let go of %s before anybody else had it", id, item)
+		}
+	}
+	if !taken {
+		c.t.Errorf("nobody has taken %s", item)
+	}
+}
+
 // node is what a daemon says of itself.
 func (c *cluster) node(id string) api.Node {
 	c.t.Helper()
@@ -189,9 +207,19 @@ func TestAgentsComeAndGo(t *testing.T) {
 	c.ready("a2")
 	c.balanced("a2", "flip", "flip1", "a1", "a2")
 
+	rows, err := c.owned("a2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
 	c.signal("a1", syscall.SIGTERM)
 	if code := c.exit("a1", 20*time.Second); code != 0 || !strings.Contains(c.log("a1"), "everything is handed over") {
 		t.Errorf("a1 ended with %d", code)
+	}
+	for item, r := range rows {
+		if r.Owner == "a1" {
+			c.succeeded("a1", item, stopped)
+		}
 	}
 	c.balanced("a2", "flip", "flip1", "a2")
 	c.start("a1")

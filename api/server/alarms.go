@@ -154,6 +154,11 @@ func rank(severity string) int {
 func clusterAlarms(st api.Status, obstacles []obstacle) []api.Alarm {
 	var out []api.Alarm
 	switch {
+	case st.Cluster.ID == "" && st.Partial:
+		out = append(out, api.Alarm{
+			Severity: api.Critical, Node: st.Node.ID, What: waiting("this agent has not been told of a cluster", st.Node.Waiting[:min(1, len(st.Node.Waiting))]),
+			Do: "start flip on the voters; once they have founded the cluster one of them informs it",
+		})
 	case st.Cluster.ID == "":
 		out = append(out, api.Alarm{
 			Severity: api.Critical, What: waiting("the cluster is not founded yet", st.Node.Waiting[:min(1, len(st.Node.Waiting))]), // the peers follow

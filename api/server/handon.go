@@ -47,11 +47,7 @@ func (l local) handingOn(r *router) http.Handler {
 			})
 		case req.URL.Path == api.PathStatus && req.Method == http.MethodGet:
 			st, err := l.wholeStatus(req)
-			if err != nil {
-				r.fail(w, req, err)
-				return
-			}
-			r.write(w, req, http.StatusOK, st)
+			r.answer(w, req, st, err)
 		case req.URL.Path == api.PathKey && req.Method == http.MethodGet && l.Keys != nil:
 			l.wholeKey(r, w, req)
 		default:
@@ -101,7 +97,7 @@ func (l local) askThere(ctx context.Context, req *http.Request, into any) error 
 		return faultOf(resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("decode a server's answer: %w", err)
+		return fmt.Errorf("decode a server's answer to %s: %w", req.URL.Path, err)
 	}
 	return nil
 }

@@ -101,6 +101,25 @@ func TestAnAgentWithoutVotersSaysWhatItKnows(t *testing.T) {
 	}
 }
 
+// What an agent says of the key is the cluster's, but for what it goes by itself.
+func TestAnAgentsKey(t *testing.T) {
+	v := &voters{handler: NewLocal(keyConfig(rotating(t))).http.Handler}
+	mine := &fakeNode{state: fsm.New(), at: 5}
+	h := NewLocal(LocalConfig{Log: zerolog.Nop(), Node: mine, Status: mine, Elsewhere: v, Keys: fakeKeys{}}).http.Handler
+	var k api.Key
+	answer := answerOf(h, "GET", "/v1/key?secret", "")
+	if err := json.Unmarshal(answer.Body.Bytes(), &k); err != nil || k.Key != "the key itself" || k.Phase == 0 || strings.Join(v.asked, ",") != "GET /v1/key " {
+		t.Errorf("%d %s, asked %q", answer.Code, answer.Body, v.asked)
+	}
+	v.err = api.NoLeader("nobody")
+	if answer := answerOf(h, "GET", "/v1/key?secret", ""); answer.Code != 200 || !strings.Contains(answer.Body.String(), "the key itself") {
+		t.Errorf("without a voter: %d %s", answer.Code, answer.Body)
+	}
+	if answer := answerOf(h, "GET", "/v1/key?consistent", ""); answer.Code != 503 {
+		t.Errorf("certainly, without a voter: %d %s", answer.Code, answer.Body)
+	}
+}
+
 func TestJoined(t *testing.T) {
 	heard, other := int64(7), int64(8)
 	theirs := api.Status{

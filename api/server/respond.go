@@ -57,11 +57,7 @@ func newRouter(log zerolog.Logger) *router {
 func (r *router) handle(method, path string, maxBody int64, h handler) {
 	r.take(method, path, maxBody, func(w http.ResponseWriter, req *http.Request) {
 		v, err := h(req)
-		if err != nil {
-			r.fail(w, req, err)
-			return
-		}
-		r.write(w, req, statusFor(v), v)
+		r.answer(w, req, v, err)
 	})
 }
 
@@ -95,6 +91,15 @@ func (r *router) write(w http.ResponseWriter, req *http.Request, status int, v a
 		// The client has gone, or v is no JSON; the header is out already.
 		r.log.Debug().Err(err).Str("path", req.URL.Path).Msg("answer not written")
 	}
+}
+
+// answer writes a value, or why there is none.
+func (r *router) answer(w http.ResponseWriter, req *http.Request, v any, err error) {
+	if err != nil {
+		r.fail(w, req, err)
+		return
+	}
+	r.write(w, req, statusFor(v), v)
 }
 
 func (r *router) fail(w http.ResponseWriter, req *http.Request, err error) {

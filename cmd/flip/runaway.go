@@ -48,7 +48,7 @@ func noVoter(err error) error {
 	errors.As(err, &e)
 	return &api.Error{
 		Code: api.CodeNoLeader, Message: "this is an agent, and no voter answers it: " + strings.TrimPrefix(e.Message, "no daemon answers: "),
-		Hint: "see that the voters run and can be reached from here: flip needs TCP and UDP on their ports",
+		Hint: reachVoters,
 	}
 }
 

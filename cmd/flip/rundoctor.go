@@ -63,6 +63,9 @@ func (d *daemon) clocksOf(ctx context.Context, peers []api.DoctorPeer) {
 			}
 			us := ahead.Microseconds()
 			p.ClockUS, p.ClockWithinUS = &us, within.Microseconds()
+			if p.TCP.Code == "" { // an agent looks at nobody's port by itself
+				p.TCP.Code = api.FindOK
+			}
 			return nil
 		})
 	}

@@ -62,7 +62,7 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.runGuard(last) })
 	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
-		d.port.Run, d.doors.Run, d.node.Run, d.takePart, d.parts.Run, d.late.Run, d.feed, d.notify, d.keepName,
+		d.port.Run, d.doors.Run, d.node.Run, d.takePart, d.sayAlone, d.parts.Run, d.late.Run, d.feed, d.notify, d.keepName,
 		d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence, d.keepSeed, d.keepPlace, d.keepKeys,
 		d.runCertificates, d.hearHangup,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },

@@ -54,6 +54,7 @@ type daemon struct {
 	dials   raftDialler
 	stage   *stage // who shows beat what is agreed: one of …
 	readers struct{ raft, agent *reader }
+	votes   votingTime
 	parts   *server.Parts
 	away    *away // who answers what this node cannot, while it is an agent
 	exec    *actions.Executor
@@ -80,7 +81,7 @@ type daemon struct {
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
 func open(ctx context.Context, file *config.File, from origin, p paths, log zerolog.Logger) (_ *daemon, err error) {
-	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), node: newSeat(), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
+	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), node: newSeat(file.Node.ID), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -196,7 +197,7 @@ func (d *daemon) openBeat() error {
 		Clock: udp.Boottime, Log: d.log,
 		Measure: udp.Measure{Gap: d.metrics.ObserveHeartbeatGap, Left: d.metrics.ObserveLeaseLeft, Lapse: d.metrics.CountLapse, Late: d.late.late},
 	}, conn, box, p))
-	d.stage = newStage(d.beat)
+	d.stage = newStage(d.self.Name, d.beat)
 	d.readers.raft, d.readers.agent = d.stage.reader(d.beat), d.stage.reader(d.beat)
 	d.news.feed, d.news.name, d.news.stop, d.news.guard = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
@@ -234,6 +235,7 @@ func (d *daemon) openNode() error {
 	if err != nil {
 		return err
 	}
+	d.votes.begin()
 	d.node.sit(func(s *seat) { s.raft, s.now = n, n })
 	d.stage.turn(d.readers.raft)
 	return nil
@@ -255,7 +257,7 @@ func (d *daemon) newRaft() (*raftnode.Node, error) {
 	n, err := raftnode.Open(raftnode.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.cluster(), DataDir: d.paths.data,
 		Seed: *d.spec(), Digest: config.VotersDigest, Version: thisVersion().Version, Wire: wireVersions,
-		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Leased: d.beat.Leased, Log: d.log,
+		SaveCluster: d.store.SetCluster, Hears: d.beat.Hears, Running: d.votes.running, Leased: d.beat.Leased, Log: d.log,
 		Measure: raftnode.Measure{
 			Sync: func(took time.Duration) {
 				d.metrics.ObserveDiskSync(took)

@@ -34,17 +34,23 @@ func (d *daemon) keepPlace(ctx context.Context) error {
 		index, gone := d.wasRemoved(state, at)
 		if leader, _ := d.node.Leader(); leader != "" {
 			lost = 0
-		} else if lost++; !gone && lost >= lostFor {
+		} else if !gone && lost >= lostFor {
 			lost = 0
 			index, gone = d.askRemoved(ctx, state, at)
 		}
 		if gone {
 			return d.leave(ctx, index)
 		}
+		var read <-chan struct{} // an agent reads it, a server has to ask
+		if _, informed := d.node.informed(); informed {
+			read = d.node.Changed(at)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-read:
 		case <-tick.C:
+			lost++
 		}
 	}
 }

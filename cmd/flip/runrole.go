@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/flip-ha/flip/api/server"
@@ -194,6 +195,7 @@ func (s *sides) becomeAgent(ctx context.Context, a *agent.Node) error {
 	s.handOn(ctx)
 	d.parts.Serve(false)
 	d.beat.SetVoter(false)
+	d.votes.end()
 	d.node.turn(a)
 	d.stage.turn(d.readers.agent)
 	err := s.raft.stop()
@@ -235,6 +237,7 @@ func (s *sides) becomeServer(ctx context.Context, n *raftnode.Node) error {
 	d.node.turn(n)
 	d.stage.turn(d.readers.raft)
 	d.beat.SetVoter(true)
+	d.votes.begin()
 	d.parts.Serve(true)
 	s.serve(ctx)
 	err := s.agent.stop()
@@ -266,4 +269,22 @@ func (s *sides) handOn(ctx context.Context) {
 	s.cut = cut
 	s.d.local.Turn(ctx, server.NewLocal(s.d.localConfig(nil, s.d.away, false)))
 	s.d.remote.Turn(ctx, server.NewLocal(s.d.localConfig(nil, s.d.away, true)))
+}
+
+// votingTime is since when the voter's side of the heartbeats runs.
+type votingTime struct{ since atomic.Pointer[time.Time] }
+
+func (v *votingTime) begin() {
+	now := time.Now()
+	v.since.Store(&now)
+}
+
+func (v *votingTime) end() { v.since.Store(nil) }
+
+// running is for how long it does; 0: it does not.
+func (v *votingTime) running() time.Duration {
+	if since := v.since.Load(); since != nil {
+		return time.Since(*since)
+	}
+	return 0
 }

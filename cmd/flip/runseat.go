@@ -32,6 +32,8 @@ var (
 // the two may change while it runs. All else in this process reads through it and
 // need not know: its View never goes back, and Changed tells of a new seat too.
 type seat struct {
+	self fsm.MemberID
+
 	mu    sync.Mutex
 	raft  *raftnode.Node // nil: Raft is not open
 	agent *agent.Node    // nil: nobody sends this node anything
@@ -40,8 +42,8 @@ type seat struct {
 	moved chan struct{}  // closed and replaced when another one counts
 }
 
-func newSeat() *seat {
-	return &seat{news: make(chan struct{}), moved: make(chan struct{})}
+func newSeat(self fsm.MemberID) *seat {
+	return &seat{self: self, news: make(chan struct{}), moved: make(chan struct{})}
 }
 
 // Run passes on what changes until ctx ends.
@@ -181,7 +183,7 @@ func (s *seat) StepDown(ctx context.Context) error {
 // Phase says in words where this node stands.
 func (s *seat) Phase() raftnode.Phase {
 	if a, ok := s.informed(); ok {
-		return agentPhase(a)
+		return agentPhase(a, s.self)
 	}
 	if n, ok := s.server(); ok {
 		return n.Phase()
@@ -189,26 +191,31 @@ func (s *seat) Phase() raftnode.Phase {
 	return raftnode.Phase{Stage: raftnode.StageStarting, Words: "starting"}
 }
 
+// reachVoters is what to do where an agent is on its own.
+const reachVoters = "see that the voters run and can be reached from here: flip needs TCP and UDP on their ports, and the same key"
+
 // agentPhase is that of an agent.
-func agentPhase(a *agent.Node) raftnode.Phase {
+func agentPhase(a *agent.Node, self fsm.MemberID) raftnode.Phase {
 	leader, _ := a.Leader()
-	_, at := a.View()
+	state, at := a.View()
+	_, named := state.Spec().Servers[self]
 	source := a.Source()
-	p := raftnode.Phase{Stage: raftnode.StageNoLeader}
+	p := raftnode.Phase{Stage: raftnode.StageNoLeader, Hint: reachVoters}
 	switch {
 	case source == "" && at == 0:
 		p.Stage = raftnode.StageJoining
-		p.Words = "an agent: it waits for a voter that tells it what is agreed"
+		p.Words = "an agent that waits for a voter to inform it"
 	case source == "":
-		p.Words = "an agent: no voter tells it what is agreed"
+		p.Words = "an agent that no voter informs"
+	case !named:
+		p.Stage = raftnode.StageJoining
+		p.Words = fmt.Sprintf("an agent that the cluster does not name: it waits for `flip member add %s HOST:PORT --role agent` on any member", self)
+		p.Hint = "a file counts at founding only"
 	case leader == "":
-		p.Words = fmt.Sprintf("an agent, informed by %s: there is no leader", source)
+		p.Words = fmt.Sprintf("an agent, informed by %s; there is no leader", source)
 	default:
-		p.Stage = raftnode.StageRunning
+		p.Stage, p.Hint = raftnode.StageRunning, ""
 		p.Words = fmt.Sprintf("an agent, informed by %s; %s leads", source, leader)
-	}
-	if p.Stage != raftnode.StageRunning {
-		p.Hint = "are the voters up, and can they be reached from here? flip needs TCP and UDP on their ports"
 	}
 	return p
 }

@@ -68,7 +68,7 @@ func fires(c <-chan struct{}) bool {
 
 func TestASeatTellsOfEachChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, a, b := newSeat(), newTold("a", 3), newTold("b", 5)
+		s, a, b := newSeat("n1"), newTold("a", 3), newTold("b", 5)
 		if state, at := s.View(); state == nil || at != 0 || s.Age() >= 0 {
 			t.Error("before anybody sits there")
 		}
@@ -114,7 +114,7 @@ func TestASeatTellsOfEachChange(t *testing.T) {
 
 func TestAStageShowsNothingOlder(t *testing.T) {
 	var shown []string
-	s := &stage{to: func(_ *fsm.State, at fsm.Index, _ bool, leader fsm.VoterID) { shown = append(shown, string(leader)) }}
+	s := &stage{self: "n1", to: func(_ *fsm.State, at fsm.Index, _ bool, leader fsm.VoterID) { shown = append(shown, string(leader)) }}
 	raft, agent := &reader{stage: s}, &reader{stage: s}
 	read := func(r *reader, at fsm.Index, words fsm.VoterID) { r.Read(nil, at, false, words) }
 	s.turn(agent)

@@ -10,7 +10,8 @@ import (
 // While the role of a node changes there are two, one of them behind the other, and
 // what the heartbeats are shown must not go back.
 type stage struct {
-	to func(s *fsm.State, at fsm.Index, leading bool, leader fsm.VoterID)
+	self fsm.MemberID
+	to   func(s *fsm.State, at fsm.Index, leading bool, leader fsm.VoterID)
 
 	mu  sync.Mutex
 	now *reader
@@ -33,7 +34,7 @@ type shown struct {
 	leader  fsm.VoterID
 }
 
-func newStage(h *heartbeat) *stage { return &stage{to: h.Read} }
+func newStage(self fsm.MemberID, h *heartbeat) *stage { return &stage{self: self, to: h.Read} }
 
 // reader makes one, before the heartbeats run.
 func (s *stage) reader(h *heartbeat) *reader {
@@ -57,10 +58,17 @@ func (s *stage) show(r *reader) {
 	s.to(r.last.state, r.last.at, r.last.leading, r.last.leader)
 }
 
-func (s *stage) has(r *reader) bool {
+// registers reports whether a reader is the one that has this process registered: the
+// one on the stage, and only if the configuration, as it reads it, names this member.
+// Each attempt is an entry of the log, refused or not.
+func (s *stage) registers(r *reader) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now == r
+	if s.now != r || r.last == nil {
+		return false
+	}
+	_, named := r.last.state.Spec().Servers[s.self]
+	return named
 }
 
 // forget drops what was read: it begins anew.
@@ -83,7 +91,7 @@ func (r *reader) Changed() <-chan struct{} { return r.news }
 
 // Register asks for a registration: one reader's business at a time.
 func (r *reader) Register() (fsm.Register, bool) {
-	if !r.stage.has(r) {
+	if !r.stage.registers(r) {
 		return fsm.Register{}, false
 	}
 	return r.heartbeat.Register()
@@ -91,7 +99,7 @@ func (r *reader) Register() (fsm.Register, bool) {
 
 // Settled is like Register.
 func (r *reader) Settled() (fsm.Settle, bool) {
-	if !r.stage.has(r) {
+	if !r.stage.registers(r) {
 		return fsm.Settle{}, false
 	}
 	return r.heartbeat.Settled()

@@ -181,6 +181,9 @@ func (d *daemon) findings(phase raftnode.Phase) map[fsm.MemberID]server.Peer {
 	for _, f := range phase.Peers {
 		out[f.Name] = server.Peer{TCP: tcpFinding(f)}
 	}
+	if a, ok := d.node.informed(); ok && a.Source() != "" {
+		out[a.Source()] = server.Peer{TCP: api.Finding{Code: api.FindOK}}
+	}
 	for _, s := range d.beat.Peers() {
 		p := out[s.Name]
 		p.Heard, p.Ever = s.Heard, s.Heard >= 0

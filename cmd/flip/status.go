@@ -183,7 +183,7 @@ func writeMembers(w io.Writer, p painter, st api.Status) {
 			colour = yellow
 		}
 		cells := []string{
-			string(m.Name), m.Address, roleWords(m), m.State, number(uint64(m.Epoch)), heard(st, m), wayWord(m, m.TCP), wayWord(m, m.UDP),
+			string(m.Name), m.Address, roleWords(m), m.State, number(uint64(m.Epoch)), heard(st, m), wayWord(st, m, m.TCP), wayWord(st, m, m.UDP),
 		}
 		if measured {
 			cells = append(cells, measuredWay(m)...)

@@ -59,9 +59,10 @@ func roleWords(m api.Member) string {
 }
 
 // wayWord is what was found on the way to a member: nobody looks for the way to an
-// agent over TCP.
-func wayWord(m api.Member, f api.Finding) string {
-	if isAgentRole(m) && f.Code == "" {
+// agent over TCP, and an agent only for that to the voter that informs it.
+func wayWord(st api.Status, m api.Member, f api.Finding) string {
+	here := slices.ContainsFunc(st.Members, func(o api.Member) bool { return o.Name == st.Node.ID && isAgentRole(o) && !o.Voter })
+	if f.Code == "" && (isAgentRole(m) || here) {
 		return "-"
 	}
 	return findingWord(f)
