@@ -66,10 +66,10 @@ func three(t *testing.T) *agreed {
 func TestHeldByIsOneNodesOwn(t *testing.T) {
 	a := three(t)
 	x := fsm.Key{System: "s", Item: "x"}
-	if got := heldBy(a.s, a.s, "n1", heirsOf("n1")); !slices.Equal(got, []fsm.Key{x}) {
+	if got := heldBy(a.s, a.s, "n1"); !slices.Equal(got, []fsm.Key{x}) {
 		t.Errorf("n1 has %v", got)
 	}
-	if got := heldBy(a.s, a.s, "n4", heirsOf("n4")); len(got) != 0 {
+	if got := heldBy(a.s, a.s, "n4"); len(got) != 0 {
 		t.Errorf("the arbiter has %v", got)
 	}
 	// Moved in the very moment of the announcement: it was n1's, and its entry is
@@ -77,7 +77,7 @@ func TestHeldByIsOneNodesOwn(t *testing.T) {
 	before := a.s
 	slot, _ := a.s.Slot(x)
 	a.apply(fsm.Assign{Moves: []fsm.Move{{Key: x, Was: slot.Token, To: "n2"}}})
-	if got := heldBy(before, a.s, "n1", heirsOf("n1")); !slices.Equal(got, []fsm.Key{x}) {
+	if got := heldBy(before, a.s, "n1"); !slices.Equal(got, []fsm.Key{x}) {
 		t.Errorf("after the move n1 has to hand over %v", got)
 	}
 	if handedOver(a.s, "n1", x) {
@@ -96,38 +96,18 @@ func TestHeldByIsOneNodesOwn(t *testing.T) {
 	}
 }
 
-// heirsOf are as a server's log has them.
-func heirsOf(m fsm.MemberID) heirs {
-	return func(s *fsm.State, system fsm.SystemID) bool { return hasHeir(s, m, system) }
-}
-
-func TestHeirsAsAVoterTells(t *testing.T) {
-	member := func(name fsm.MemberID, state string, systems ...fsm.SystemID) api.MemberInfo {
-		return api.MemberInfo{Name: name, State: state, Systems: systems}
-	}
-	heir := heirsIn(api.Members{Members: []api.MemberInfo{
-		member("a1", api.MemberUp, "mine", "both"), member("n1", api.MemberUp, "both"), member("n2", api.MemberDown, "down"),
-		member("n3", api.MemberLeaving, "leaving"), member("n4", api.MemberUnsettled, "unsettled"), member("n5", api.MemberNever, "never"),
-	}}, "a1")
-	for system, want := range map[fsm.SystemID]bool{"mine": false, "both": true, "down": false, "leaving": false, "unsettled": true, "never": false, "unknown": false} {
-		if heir(nil, system) != want {
-			t.Errorf("%s: want %v", system, want)
-		}
-	}
-}
-
 func TestHasHeir(t *testing.T) {
 	a := three(t)
-	if !hasHeir(a.s, "n1", "s") {
+	if !a.s.HasHeir("n1", "s") {
 		t.Error("n2 could take n1's items")
 	}
 	n2, _ := a.s.Member("n2")
 	a.apply(fsm.Leave{Member: "n2", Epoch: n2.Epoch})
-	if hasHeir(a.s, "n1", "s") {
+	if a.s.HasHeir("n1", "s") {
 		t.Error("n2 is leaving, n3 has never registered, n4 does not serve it")
 	}
 	a.register("n3")
-	if !hasHeir(a.s, "n1", "s") {
+	if !a.s.HasHeir("n1", "s") {
 		t.Error("n3 could take n1's items")
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
 )
 
@@ -83,10 +82,9 @@ func (d *daemon) handOver(ctx context.Context) {
 	began, limit := time.Now(), d.stopWait()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	heir := d.heirs(ctx)
 	before, at := d.node.View()
 	for state := before; ; state, at = d.node.View() {
-		left, announced := d.toHandOver(before, state, heir)
+		left, announced := d.toHandOver(before, state)
 		switch {
 		case announced && left == 0:
 			d.log.Info().Dur("took", time.Since(began)).Msg("everything is handed over")
@@ -109,8 +107,8 @@ func (d *daemon) handOver(ctx context.Context) {
 
 // toHandOver counts what is still to be handed over, and reports whether the log
 // shows that this process's newest epoch is leaving.
-func (d *daemon) toHandOver(before, now *fsm.State, heir heirs) (left int, announced bool) {
-	for _, k := range heldBy(before, now, d.self.Name, heir) {
+func (d *daemon) toHandOver(before, now *fsm.State) (left int, announced bool) {
+	for _, k := range heldBy(before, now, d.self.Name) {
 		if !handedOver(now, d.self.Name, k) {
 			left++
 		}
@@ -142,11 +140,11 @@ func (d *daemon) announce(ctx context.Context, limit time.Duration) bool {
 
 // heldBy lists the slots that m had before it announced its stop, or may still
 // hold, and that another member could take and is to take.
-func heldBy(before, now *fsm.State, m fsm.MemberID, heir heirs) []fsm.Key {
+func heldBy(before, now *fsm.State, m fsm.MemberID) []fsm.Key {
 	var keys []fsm.Key
 	for slot := range now.Slots() {
 		was, _ := before.Slot(slot.Key)
-		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && heir(now, slot.System) && !now.Maintained(slot.System) {
+		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && now.HasHeir(m, slot.System) && !now.Maintained(slot.System) {
 			keys = append(keys, slot.Key)
 		}
 	}
@@ -168,52 +166,6 @@ func handedOver(s *fsm.State, m fsm.MemberID, k fsm.Key) bool {
 		return false
 	}
 	return slot.Owner == "" || slot.Acquired != 0
-}
-
-// heirs says whether another member could take what this one has of a system.
-type heirs func(*fsm.State, fsm.SystemID) bool
-
-// heirs of this node, as its log says at each moment. An agent knows of nobody else and
-// asks a voter, once; without an answer it takes it that there are some, and waits.
-func (d *daemon) heirs(ctx context.Context) heirs {
-	if _, informed := d.node.informed(); !informed {
-		return func(s *fsm.State, system fsm.SystemID) bool { return hasHeir(s, d.self.Name, system) }
-	}
-	ctx, cancel := context.WithTimeout(ctx, leaveWait)
-	defer cancel()
-	var list api.Members
-	c, err := d.away.client()
-	if err == nil {
-		list, err = c.Members(ctx, false)
-	}
-	if err != nil {
-		d.log.Warn().Err(err).Msg("no voter says who else could take what this node holds: waiting for somebody to take it")
-		return func(*fsm.State, fsm.SystemID) bool { return true }
-	}
-	return heirsIn(list, d.self.Name)
-}
-
-// heirsIn are the heirs of m among those that a voter knows.
-func heirsIn(list api.Members, m fsm.MemberID) heirs {
-	taken := map[fsm.SystemID]bool{}
-	for _, other := range list.Members {
-		runs := other.State == api.MemberUp || other.State == api.MemberUnsettled
-		for _, system := range other.Systems {
-			taken[system] = taken[system] || runs && other.Name != m
-		}
-	}
-	return func(_ *fsm.State, system fsm.SystemID) bool { return taken[system] }
-}
-
-// hasHeir reports whether another member of a system runs and stays.
-func hasHeir(s *fsm.State, m fsm.MemberID, system fsm.SystemID) bool {
-	for name, server := range s.Spec().Servers {
-		other, known := s.Member(name)
-		if name != m && known && other.Up && !other.Leaving && serves(server, system) {
-			return true
-		}
-	}
-	return false
 }
 
 // release lets go of what is still held here.
