@@ -63,6 +63,7 @@ func (c *Core) decide(s *slot) verdict {
 		}
 		return release(s.job, s.spoiledBy(why), s.releaseAt)
 	case unknown, down:
+		c.displace(s)
 		// What was left, or was left by other hooks, goes first, by its own `down`.
 		if j := c.leftover(s, may, start); j != nil {
 			return release(*j, "left by a former process", s.releaseAt)

@@ -51,6 +51,18 @@ func (c *Core) sweep(j *fsm.Job) {
 	}
 }
 
+// displace makes addresses that are to be cleaned one of what was left, when the slot
+// is wanted in another way by then: acquiring that does not undo them, and as long as
+// they may be there the gate stays shut.
+func (c *Core) displace(s *slot) {
+	if s.clean == nil || s.want == nil || !behindGate(s.clean) || SameWay(s.clean, s.want) {
+		return
+	}
+	j := s.clean
+	s.clean, s.dirty = nil, false
+	c.sweep(j)
+}
+
 // leftBy says whether something is left that goes by the job's way.
 func (s *slot) leftBy(j *fsm.Job) bool {
 	return slices.ContainsFunc(s.left, func(l fsm.Job) bool { return SameWay(&l, j) })
