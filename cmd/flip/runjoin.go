@@ -372,7 +372,7 @@ func unjoined(err error) string {
 	case refused:
 		return "cannot be asked: " + words
 	case api.CodeOf(err) == api.CodeNotFound:
-		return "runs an older flip, which nobody can join: upgrade it"
+		return "runs an older flip, which cannot do that: upgrade it"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refuses TCP connections"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

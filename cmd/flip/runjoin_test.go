@@ -164,7 +164,7 @@ func TestJoinerWaitsUntilItIsAdded(t *testing.T) {
 	}
 	want := []string{
 		"waiting: no member answers: a:1 refuses TCP connections; b:2 refuses TCP connections | is flip running there? firewall? flip needs TCP and UDP on its port",
-		"waiting: no member answers: a:1 runs an older flip, which nobody can join: upgrade it; b:2 refuses TCP connections | is flip running there? firewall? flip needs TCP and UDP on its port",
+		"waiting: no member answers: a:1 runs an older flip, which cannot do that: upgrade it; b:2 refuses TCP connections | is flip running there? firewall? flip needs TCP and UDP on its port",
 		"waiting: the cluster at a:1 is not founded yet | `flip status` there says what it waits for",
 		"waiting for `flip member add n4 HOST:PORT` on any member | cluster c1; HOST:PORT is the address of this machine at which the others shall reach it",
 		"waiting: n4 is taken | another name",

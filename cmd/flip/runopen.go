@@ -246,7 +246,7 @@ func (d *daemon) openNode() error {
 func (d *daemon) newAgent(have fsm.Index) *agent.Node {
 	return agent.New(agent.Config{
 		Self: d.self.Name, Instance: d.self.Instance, Cluster: d.cluster(), Seed: *d.spec(), Have: have,
-		Peers: agent.Over(d.peers.client), Detector: d.readers.agent, Registrar: d.readers.agent, Log: d.log,
+		Peers: inWords{agent.Over(d.peers.client)}, Detector: d.readers.agent, Registrar: d.readers.agent, Log: d.log,
 	})
 }
 
