@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -73,13 +72,16 @@ func (n *memberNetwork) play(c memberChange) (wrong []string, blind string) {
 	if err := errors.Join(err, err2); err != nil {
 		n.t.Fatal(err)
 	}
-	wrong = append(wrong, prefixed(c.what, r.overlaps(), lapses.stop(c.left), c.moves(before).judge(was.dealt(), is.dealt(), moves))...)
+	lapsed, starved := lapses.stop(c.left)
+	wrong = append(wrong, prefixed(c.what, r.overlaps(), lapsed, c.moves(before).judge(was.dealt(), is.dealt(), moves))...)
 	for name, m := range was.members {
 		if now, stays := is.members[name]; stays && now.Epoch != m.Epoch {
 			say("%s has epoch %d, and had %d", name, now.Epoch, m.Epoch)
 		}
 	}
-	blind = r.blind()
+	if blind = r.blind(); starved != "" {
+		blind = starved
+	}
 	moved := map[fsm.ItemID]bool{}
 	for _, e := range moves {
 		moved[e.Item] = true
@@ -100,7 +102,7 @@ func (n *memberNetwork) play(c memberChange) (wrong []string, blind string) {
 				say("%s: %v", g.id, err)
 			case !moved[item] && v.Lost > 0:
 				say("%s, which nobody moved, lost %d probes, %v in all", g.id, v.Lost, v.Outage)
-			case v.Outage > mostMoved && (!c.dead || string(old.Owner) != c.left.Name):
+			case v.Outage > mostMoved && !c.slow(old.Owner, now.Owner):
 				say("%s was not answered for %v, more than %v", g.id, v.Outage, mostMoved)
 			}
 		}
@@ -109,6 +111,13 @@ func (n *memberNetwork) play(c memberChange) (wrong []string, blind string) {
 		blind = what
 	}
 	return wrong, blind
+}
+
+// slow reports whether a move may take its time: from who died first, or to who has
+// just been started, on cores that all hosts share.
+func (c memberChange) slow(from, to fsm.MemberID) bool {
+	came := slices.ContainsFunc(c.came, func(h *lab.Host) bool { return h.Name == string(to) })
+	return came || c.dead && string(from) == c.left.Name
 }
 
 func (p picture) dealt() dealt {
@@ -138,75 +147,6 @@ func prefixed(what string, lists ...[]string) []string {
 	var out []string
 	for _, line := range slices.Concat(lists...) {
 		out = append(out, what+": "+line)
-	}
-	return out
-}
-
-// lapses follows the daemons' counters of leases that have ended.
-type lapses struct {
-	n           *memberNetwork
-	end, ended  chan struct{}
-	mu          sync.Mutex
-	first, last map[*lab.Daemon]float64
-	names       map[*lab.Daemon]string
-}
-
-// lapsesEvery is how often the counters are read: the last time before a daemon ends
-// counts for it.
-const lapsesEvery = 250 * time.Millisecond
-
-func (n *memberNetwork) countLapses() *lapses {
-	l := &lapses{
-		n: n, end: make(chan struct{}), ended: make(chan struct{}),
-		first: map[*lab.Daemon]float64{}, last: map[*lab.Daemon]float64{}, names: map[*lab.Daemon]string{},
-	}
-	l.look(true)
-	go func() {
-		defer close(l.ended)
-		tick := time.NewTicker(lapsesEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-l.end:
-				l.look(false)
-				return
-			case <-tick.C:
-				l.look(false)
-			}
-		}
-	}()
-	return l
-}
-
-// look reads all counters. A daemon that is seen later than first has begun with none.
-func (l *lapses) look(first bool) {
-	for _, h := range l.n.Hosts {
-		if !h.Running() {
-			continue
-		}
-		d := h.Daemon()
-		count, err := metricOf(h, "flip_lease_lapses_total")
-		if err != nil {
-			continue // it has not begun, or has just ended
-		}
-		l.mu.Lock()
-		if l.last[d], l.names[d] = count, h.Name; first {
-			l.first[d] = count
-		}
-		l.mu.Unlock()
-	}
-}
-
-// stop says whose lease has lapsed. Nobody answers who is no member any more, which it
-// finds out a moment later: it owned nothing by then.
-func (l *lapses) stop(left *lab.Host) []string {
-	close(l.end)
-	<-l.ended
-	var out []string
-	for d, count := range l.last {
-		if gone := left != nil && l.names[d] == left.Name; count > l.first[d] && !gone {
-			out = append(out, fmt.Sprintf("the lease of %s has lapsed %v times", l.names[d], count-l.first[d]))
-		}
 	}
 	return out
 }
