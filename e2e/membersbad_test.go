@@ -204,7 +204,7 @@ func TestRemovalBelowTheQuorum(t *testing.T) {
 	})
 	before := clusterVersion(t, c)
 	c.refused("flip", "without flip2 only 1 of 2 voters would be there, and 2 are needed (flip1 is down)", "member", "remove", "flip2")
-	c.refused("flip2", "bring those up, or remove them first", "member", "remove", "flip")
+	c.refused("flip2", "bring those up, or remove or demote them first", "member", "remove", "flip")
 	if after := clusterVersion(t, c); after != before {
 		t.Errorf("the configuration was %d, and is %d", before, after)
 	}
