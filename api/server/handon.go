@@ -49,7 +49,8 @@ func (l local) handingOn(r *router) http.Handler {
 			st, err := l.wholeStatus(req)
 			r.answer(w, req, st, err)
 		case req.URL.Path == api.PathKey && req.Method == http.MethodGet && l.Keys != nil:
-			l.wholeKey(r, w, req)
+			k, err := l.wholeKey(req)
+			r.answer(w, req, k, err)
 		default:
 			l.pass(r, w, req)
 		}

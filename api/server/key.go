@@ -43,28 +43,32 @@ func (l local) key(r *http.Request) (any, error) {
 	return out, nil
 }
 
-// wholeKey is what a server says of a rotation, with what only this node knows: its own
-// key, which is asked of nobody else. When no server can be reached it is what this node
-// knows, unless that must be certain.
-func (l local) wholeKey(r *router, w http.ResponseWriter, req *http.Request) {
-	if req.URL.Query().Has(api.Secret) {
-		r.mux.ServeHTTP(w, req)
-		return
+// wholeKey is what a server says of the cluster's key, with what this node goes by. The
+// key itself is this node's and asked of nobody else, also when no server answers.
+func (l local) wholeKey(req *http.Request) (any, error) {
+	query := req.URL.Query()
+	secret := query.Has(api.Secret)
+	if secret && l.Operator != nil {
+		return l.key(req) // which refuses it
 	}
+	query.Del(api.Secret)
+	there := req.Clone(req.Context())
+	there.URL.RawQuery = query.Encode()
 	ctx, cancel := context.WithTimeout(req.Context(), statusElsewhere)
 	defer cancel()
 	var out api.Key
-	err := l.askThere(ctx, req, &out)
-	if err != nil && req.URL.Query().Has(api.Consistent) {
-		r.fail(w, req, err)
-		return
-	}
-	if err != nil {
+	switch err := l.askThere(ctx, there, &out); {
+	case err != nil && query.Has(api.Consistent):
+		return nil, err
+	case err != nil:
 		out = l.keyNow()
 	}
 	out.Fingerprint, out.Stale, out.Trouble = "", "", ""
 	l.Keys.Own(&out)
-	r.write(w, req, http.StatusOK, out)
+	if secret {
+		out.Key = l.Keys.Secret()
+	}
+	return out, nil
 }
 
 // keyNow is how the key is, here and in the log as this node has read it.

@@ -172,7 +172,7 @@ func TestKeyOfAnAgent(t *testing.T) {
 		t.Errorf("%+v, asked %q", k, v.asked)
 	}
 	v.asked = nil
-	if k, _ := keyAsk[api.Key](t, c, "GET", api.PathKey+"?secret", ""); k.Key != "the agent's own" || len(v.asked) != 0 {
+	if k, _ := keyAsk[api.Key](t, c, "GET", api.PathKey+"?secret", ""); k.Key != "the agent's own" || strings.Contains(strings.Join(v.asked, ","), "secret") {
 		t.Errorf("%+v, asked %q", k, v.asked)
 	}
 	v.err = api.NoLeader("nobody answers")
