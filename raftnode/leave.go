@@ -79,6 +79,14 @@ func (w newcomers) becomesAgent(name fsm.MemberID) bool {
 	return w.state.Spec().Servers[name].Role == fsm.RoleAgent
 }
 
+// unaware reports whether a server that is to be an agent, and answers, has not read so
+// yet.
+func (w newcomers) unaware(s raft.Server) bool {
+	name := fsm.VoterID(s.ID).Member()
+	f := w.met[name]
+	return w.becomesAgent(name) && w.answers(s) && f.Hello != nil && f.Hello.Applied < w.state.Spec().Version
+}
+
 // fate is what is to become of a server that Raft lets go of.
 func (w newcomers) fate(name fsm.MemberID) string {
 	if w.becomesAgent(name) {
@@ -90,6 +98,8 @@ func (w newcomers) fate(name fsm.MemberID) string {
 // nextLeaving is the one server that Raft lets go of now, if any. Those without a vote
 // come first, then the votes of those that are down: they are missing already. The
 // leader itself hands its place over to a voter that stays, which goes on from there.
+// One that is to be an agent must have read so in its log: Raft tells it nothing more
+// from then on, and its lease would end before it reads elsewhere.
 func (w newcomers) nextLeaving() (confChange, bool) {
 	var best *confChange
 	leaving, waiting := w.leaving()
@@ -98,6 +108,9 @@ func (w newcomers) nextLeaving() (confChange, bool) {
 		name := fsm.VoterID(s.ID).Member()
 		m, _ := w.state.Member(name)
 		switch {
+		case w.unaware(s):
+			waiting = true
+			continue
 		case s.Suffrage != raft.Voter:
 			c.first, c.words = true, "taking a server out that has no vote"
 			return c, true
@@ -193,12 +206,14 @@ func (w newcomers) hasty(leave, join confChange) bool {
 	return join.soon && len(w.left(id)) < fewVoters
 }
 
-// voting are the servers of the voters that would be left, for greeting them.
-func (w newcomers) voting() []fsm.Server {
+// concerned are the servers to be greeted before one is let go of: the voters, and those
+// that are to be agents.
+func (w newcomers) concerned() []fsm.Server {
 	var out []fsm.Server
-	for _, s := range w.left("") {
+	for _, s := range w.conf.Servers {
 		name := fsm.VoterID(s.ID).Member()
-		if server, in := w.state.Spec().Servers[name]; in && name != w.self.Member() {
+		server, in := w.state.Spec().Servers[name]
+		if in && name != w.self.Member() && (s.Suffrage == raft.Voter || w.becomesAgent(name)) {
 			server.Name = name
 			out = append(out, server)
 		}

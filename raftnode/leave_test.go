@@ -151,8 +151,20 @@ func TestNextLeaving(t *testing.T) {
 			h.apply(fsm.Assign{Moves: []fsm.Move{{Key: slot.Key, Was: slot.Token, To: name, Reason: "test"}}})
 		}
 	}
+	unread := func(names ...fsm.MemberID) func(*history, *newcomers) {
+		return func(h *history, w *newcomers) {
+			for _, n := range names {
+				w.met[n].Hello.Applied = h.state.Spec().Version - 1
+			}
+		}
+	}
 	demoted := func(names ...fsm.MemberID) func(*history, *newcomers) {
-		return func(h *history, _ *newcomers) { h.role(fsm.RoleAgent, names...) }
+		return func(h *history, w *newcomers) {
+			h.role(fsm.RoleAgent, names...)
+			for _, f := range w.met {
+				f.Hello.Applied = h.at
+			}
+		}
 	}
 	tests := []struct {
 		name   string
@@ -192,6 +204,9 @@ func TestNextLeaving(t *testing.T) {
 		}}, 0, "", false},
 		{"an agent from now on, with what it has", nil, []func(*history, *newcomers){demoted("n3"), gives("n3")}, letGo, "n3/i", false},
 		{"an agent from now on, too early", nil, []func(*history, *newcomers){demoted("n3"), func(_ *history, w *newcomers) { w.mayChange = false }}, 0, "", true},
+		{"an agent from now on that has not read so", nil, []func(*history, *newcomers){demoted("n3"), unread("n3")}, 0, "", true},
+		{"one that is to go need not have read so", []fsm.MemberID{"n3"}, []func(*history, *newcomers){unread("n3")}, letGo, "n3/i", false},
+		{"an agent from now on that does not answer", nil, []func(*history, *newcomers){demoted("n3"), unread("n3"), silent("n3")}, letGo, "n3/i", false},
 		{"a dead one is to be an agent", []fsm.MemberID{"n3"}, []func(*history, *newcomers){demoted("n4"), down("n4")}, letGo, "n4/i", false},
 		{"an agent from now on, two of four silent", nil, []func(*history, *newcomers){demoted("n3"), silent("n4", "n5")}, 0, "", false},
 		{"the leader is to be an agent", nil, []func(*history, *newcomers){demoted("n1"), gives("n1")}, handOver, "n2/i", false},

@@ -57,7 +57,7 @@ func (n *Node) takeInStep(ctx context.Context, r *raft.Raft) time.Duration {
 	leaving, waiting := w.leaving()
 	switch {
 	case len(leaving) > 0:
-		ask = union(ask, w.voting())
+		ask = union(ask, w.concerned())
 	case len(ask) == 0 && waiting:
 		return takeInEager
 	case len(ask) == 0:
