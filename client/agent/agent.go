@@ -299,7 +299,7 @@ func (n *Node) publish(v view, from fsm.MemberID, l leader, fresh time.Time) {
 	n.keepCluster(v.state)
 	if moved {
 		n.moved.fire()
-		n.log.Info().Str("leader", string(l.name)).Str("says", string(from)).Msg("another node leads")
+		n.tellLeader(l.name, from)
 	}
 	n.show()
 }
@@ -331,6 +331,15 @@ func (n *Node) setTrouble(m fsm.MemberID, words string) {
 		return
 	}
 	n.trouble[m] = words
+}
+
+// tellLeader logs who leads by now, as a voter says.
+func (n *Node) tellLeader(leader, says fsm.MemberID) {
+	if leader == "" {
+		n.log.Info().Str("says", string(says)).Msg("there is no leader")
+		return
+	}
+	n.log.Info().Str("leader", string(leader)).Str("says", string(says)).Msg("another node leads")
 }
 
 // keepCluster notes the cluster's id once. Only the follower calls it.
