@@ -151,25 +151,46 @@ func (tr *trio) lapses(t *testing.T) (n int) {
 	t.Helper()
 	line := regexp.MustCompile(`(?m)^flip_lease_lapses_total (\d+)$`)
 	for i := range tr.procs {
-		socket := filepath.Join(tr.dir, fmt.Sprintf("n%d.sock", i+1))
-		web := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		}}
-		resp, err := (&http.Client{Transport: web}).Get("http://flip/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		m := line.FindSubmatch(body)
-		if err != nil || m == nil {
-			t.Fatalf("n%d has no such metric: %v", i+1, err)
+		m := line.FindSubmatch(tr.metricsOf(t, filepath.Join(tr.dir, fmt.Sprintf("n%d.sock", i+1))))
+		if m == nil {
+			t.Fatalf("n%d has no such metric", i+1)
 		}
 		one, _ := strconv.Atoi(string(m[1]))
 		n += one
 	}
 	return n
+}
+
+// metricsOf asks a control socket for its metrics, until there is room for who asks.
+func (tr *trio) metricsOf(t *testing.T, socket string) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), settleLimit)
+	defer cancel()
+	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+	again := time.NewTicker(lookEvery)
+	defer again.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://flip/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := web.Do(req)
+		if err == nil {
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err == nil {
+				return body
+			}
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("no metrics from %s: %v", socket, err)
+		}
+	}
 }
 
 func TestRemoteCluster(t *testing.T) {
