@@ -226,6 +226,16 @@ func (n *Node) stopRaft(r *raft.Raft, quiet time.Duration) {
 	n.closeTransport()
 }
 
+// LastIndex is where this server's own log ends, whether that is agreed on or not; 0
+// before Raft is open.
+func (n *Node) LastIndex() fsm.Index {
+	r := n.raft.Load()
+	if r == nil {
+		return 0
+	}
+	return fsm.Index(r.LastIndex())
+}
+
 // within reports whether done was closed in time.
 func within(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)

@@ -67,6 +67,14 @@ func (p *Process) turn(now time.Duration) time.Duration {
 	if k.Round == 0 || p.turning.busy {
 		return 0
 	}
+	if p.keys.of.Before(k) && !p.keys.accepts(k.Old) && !p.keys.accepts(k.New) {
+		// It cannot follow. When that rotation is over its key is one that somebody gave it.
+		if k.Phase == fsm.KeySettled {
+			p.keys.of = k
+			p.disk.keys = p.keys
+		}
+		return 0
+	}
 	if p.keys.of.Before(k) {
 		p.turning.busy = true
 		took := p.w.between(0, 5*time.Millisecond)

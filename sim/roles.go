@@ -74,9 +74,10 @@ func (p *Process) place(now time.Duration) time.Duration {
 		p.removed(now)
 	case named && server.Votes() && p.raft == nil:
 		p.promoted(now, server.Role)
+	case p.w.log.takes(p): // its own log ends where it has a vote: what it has read is older
 	case named && !server.Votes() && p.raft != nil && p.stream == nil && !p.state.Voters().Has(p.ID()):
 		p.beginStream()
-	case !p.w.log.takes(p) && p.raft != nil && p.stream == nil:
+	case p.raft != nil && p.stream == nil:
 		return p.ask(now)
 	}
 	return 0

@@ -130,7 +130,7 @@ func (s *sides) look(ctx context.Context) error {
 		case !asAgent && !roleIn(informed, s.d.self.Name, true):
 			s.d.log.Info().Msg("this server stays one after all")
 			return s.dropAgent()
-		case caughtUp(informed, raft) && roleIn(informed, s.d.self.Name, true) && !hasVote(informed, s.d.self.Name):
+		case toldAll(informed, raft) && roleIn(informed, s.d.self.Name, true) && !hasVote(informed, s.d.self.Name):
 			return s.becomeAgent(ctx, informed)
 		}
 		return nil
@@ -155,6 +155,15 @@ func caughtUp(one, other agreement) bool {
 	_, at := one.View()
 	_, there := other.View()
 	return at >= there && at > 0
+}
+
+// toldAll reports whether an agent to be was told of all that its own log has. Less is
+// not enough: after a stop of all, this node and the voter that informs it may both have
+// read no further than where it had no vote yet. If it gave the vote up that it has by
+// now, too few might be left to elect a leader.
+func toldAll(informed agreement, raft *raftnode.Node) bool {
+	_, at := informed.View()
+	return caughtUp(informed, raft) && at >= raft.LastIndex()
 }
 
 // roleIn reports whether the configuration, as it was read, has a member as an agent,
