@@ -92,8 +92,8 @@ func (p *parser) id(top object, over Overrides, servers map[fsm.MemberID]fsm.Ser
 
 // newcomer is the id of a node that its cluster's file need not name.
 func (p *parser) newcomer(at int, what, id, hint string) fsm.MemberID {
-	if !serverName(id) {
-		p.fail(at, "id", hint, "%s %s cannot be the name of a server: letters, digits and ._- are good, at most %d", what, quote(id), maxName)
+	if !fsm.GoodServerName(id) {
+		p.fail(at, "id", hint, "%s %s cannot be the name of a server: letters, digits and ._- are good, at most %d", what, quote(id), fsm.MaxName)
 		return ""
 	}
 	return fsm.MemberID(id)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flip-ha/flip/fsm"
 )
 
 // object is one JSON object of the file with the keys that it may have.
@@ -249,8 +251,8 @@ func (p *parser) name(m member, path, what string, allowed func(rune) bool) bool
 	switch {
 	case m.name == "":
 		p.fail(m.at, strings.TrimSuffix(path, "."), "", "a %s needs a name", what)
-	case len(m.name) > maxName:
-		p.fail(m.at, key, "", "the name of a %s has at most %d bytes, this one has %d", what, maxName, len(m.name))
+	case len(m.name) > fsm.MaxName:
+		p.fail(m.at, key, "", "the name of a %s has at most %d bytes, this one has %d", what, fsm.MaxName, len(m.name))
 	case strings.ContainsFunc(m.name, func(r rune) bool { return !allowed(r) }) || m.name[0] == '.' || m.name[0] == '-':
 		p.fail(m.at, key, "letters, digits and ._- are good everywhere", "the name of a %s cannot be %s", what, quote(m.name))
 	default:
@@ -259,23 +261,8 @@ func (p *parser) name(m member, path, what string, allowed func(rune) bool) bool
 	return false
 }
 
-// serverName reports whether a server can have the name.
-func serverName(name string) bool {
-	return name != "" && len(name) <= maxName && name[0] != '.' && name[0] != '-' &&
-		!strings.ContainsFunc(name, func(r rune) bool { return !inServerName(r) })
-}
-
-// inServerName: a server's name becomes part of file names, addresses and
-// certificates.
-func inServerName(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)
-}
-
 // inSystemName: a system's name is an argument of commands and part of URLs.
 func inSystemName(r rune) bool { return r != '/' && strconv.IsPrint(r) }
-
-// maxName is the longest label of a host name.
-const maxName = 63
 
 func plural(n int, what string) string {
 	if n == 1 {

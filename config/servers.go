@@ -29,7 +29,7 @@ func (p *parser) servers(top object, sys *systems) map[fsm.MemberID]fsm.Server {
 	}
 	seen := map[netip.AddrPort]string{}
 	for _, m := range v.members {
-		if !p.name(m, "servers.", "server", inServerName) {
+		if !p.name(m, "servers.", "server", fsm.InServerName) {
 			continue
 		}
 		o := p.object(m.value, "servers."+m.name+".", levelServer)

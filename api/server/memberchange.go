@@ -127,26 +127,14 @@ func sameServer(a, b fsm.Server) bool {
 	return a.Addr == b.Addr && a.Role == b.Role && a.HasPriority == b.HasPriority && a.Priority == b.Priority && slices.Equal(a.Systems, b.Systems)
 }
 
-// maxName is the longest label of a host name.
-const maxName = 63
-
 // maxPriority is as in the file.
 const maxPriority = 1_000_000
-
-// goodName: a server's name becomes part of file names, of Raft's ids and of
-// certificates. The file is read with the same rule.
-func goodName(name string) bool {
-	bad := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
-	}
-	return name != "" && len(name) <= maxName && name[0] != '.' && name[0] != '-' && !strings.ContainsFunc(name, bad)
-}
 
 // serverFor reads what is asked for.
 func serverFor(s *fsm.State, in api.MemberAdd) (fsm.Server, error) {
 	server := fsm.Server{Name: in.Name, Role: fsm.RoleVoter}
-	if !goodName(string(in.Name)) {
-		return server, refusedf(fmt.Sprintf("letters, digits and ._- are good, at most %d of them, with no dot or dash in front", maxName),
+	if !fsm.GoodServerName(string(in.Name)) {
+		return server, refusedf(fmt.Sprintf("letters, digits and ._- are good, at most %d of them, with no dot or dash in front", fsm.MaxName),
 			"the name of a member cannot be %q", in.Name)
 	}
 	addr, err := memberAddr(in.Addr)
