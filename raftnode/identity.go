@@ -42,20 +42,20 @@ func readIdentity(dir string) (id identity, known bool, err error) {
 	return id, true, nil
 }
 
-// writeIdentity replaces the file as a whole: after a crash it is the old or
-// the new one.
 func writeIdentity(dir string, id identity) error {
 	data, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode identity: %w", err)
 	}
-	if err := replaceFile(filepath.Join(dir, identityFile), append(data, '\n')); err != nil {
+	if err := ReplaceFile(filepath.Join(dir, identityFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil
 }
 
-func replaceFile(path string, data []byte) error {
+// ReplaceFile writes a file of a data directory anew, for its owner alone: after a crash
+// it is the old one or the new one. One process at a time may do so.
+func ReplaceFile(path string, data []byte) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

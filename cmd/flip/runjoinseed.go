@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/raftnode"
 )
 
 // seedFile, in the data directory of a node that has joined, is what its cluster
@@ -58,29 +59,10 @@ func readSeed(dir string) (*seed, error) {
 
 // write replaces the seed as a whole: after a crash it is the old or the new one.
 func (s seed) write(dir string) error {
-	if err := replaceFile(filepath.Join(dir, seedFile), s.encode()); err != nil {
+	if err := raftnode.ReplaceFile(filepath.Join(dir, seedFile), s.encode()); err != nil {
 		return fmt.Errorf("write seed: %w", err)
 	}
 	return nil
-}
-
-func replaceFile(path string, data []byte) error {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path+".tmp"))
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path)) // the name is durable only once its directory is
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // keepSeed writes each new configuration into the seed of a node that has joined, and

@@ -16,6 +16,7 @@ import (
 
 	"github.com/flip-ha/flip/config"
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/raftnode"
 	"github.com/flip-ha/flip/secure"
 )
 
@@ -217,7 +218,7 @@ func (k *keyring) keep(set secure.KeySet, at fsm.Keys) error {
 	s := storedRing{Round: at.Round, Phase: at.Phase, Keys: storeKeys(append([]*secure.Keys{set.Send}, set.Also...)), Gone: storeKeys(set.Gone)}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
-		err = replaceFile(filepath.Join(k.dir, ringFile), append(data, '\n'))
+		err = raftnode.ReplaceFile(filepath.Join(k.dir, ringFile), append(data, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("keep the cluster's keys in %s: %w", k.dir, err)
