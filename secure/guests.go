@@ -1,15 +1,16 @@
 package secure
 
 import (
+	"crypto/tls"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/flip-ha/flip/secure/room"
 )
 
 const (
-	// maxGuests bounds the operators' connections: each is a descriptor and a
-	// goroutine that heartbeats and Raft have to do without.
+	// maxGuests bounds the operators' connections: members have to get through
+	// whatever operators do.
 	maxGuests = 256
 	// guestQuiet is how long a connection of an operator has carried nothing
 	// before it may be closed for another: above what the slowest request, a
@@ -21,91 +22,25 @@ const (
 	guestBuffer = 128 << 10
 )
 
-// guests are the operators' connections that are open. Members have to get
-// through whatever operators do, and one operator whatever another has left
-// open.
-type guests struct {
-	mu   sync.Mutex
-	open []*guest
-}
-
-// guest is one connection of an operator; it remembers when it last carried
-// anything.
+// guest is one connection of an operator.
 type guest struct {
-	*Conn
-	raw  net.Conn
-	of   *guests
-	last atomic.Pointer[time.Time]
+	*room.Conn
+	secured *Conn
 }
 
-// admit takes a connection in, in place of the one that has been quiet for
-// longest if there is no room; nil: none has been quiet for long enough.
-func (g *guests) admit(conn *Conn, raw net.Conn) *guest {
-	if w, ok := raw.(*watched); ok {
-		if tcp, ok := w.Conn.(*net.TCPConn); ok {
-			_ = tcp.SetWriteBuffer(guestBuffer) // a hint: without it the kernel decides
-		}
+// invite takes an operator's connection in; nil: there is no room.
+func (l *Listener) invite(conn *Conn, w *watched) *guest {
+	if tcp, ok := w.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(guestBuffer) // a hint: without it the kernel decides
 	}
-	in := &guest{Conn: conn, raw: raw, of: g}
-	in.touch()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.open) >= maxGuests {
-		oldest := 0
-		for i, o := range g.open {
-			if o.last.Load().Before(*g.open[oldest].last.Load()) {
-				oldest = i
-			}
-		}
-		out := g.open[oldest]
-		if in.last.Load().Sub(*out.last.Load()) < guestQuiet {
-			return nil
-		}
-		g.open = append(g.open[:oldest], g.open[oldest+1:]...)
-		// Not by way of TLS, which would wait to say goodbye to whoever does not
-		// read. Who has accepted it finds it closed.
-		_ = out.raw.Close()
+	// Cut, and not closed by way of TLS, which would wait to say goodbye to whoever
+	// does not read.
+	in := l.guests.Admit(conn, conn.cut)
+	if in == nil {
+		return nil
 	}
-	g.open = append(g.open, in)
-	return in
+	return &guest{in, conn}
 }
 
-func (g *guests) forget(out *guest) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i, o := range g.open {
-		if o == out {
-			g.open = append(g.open[:i], g.open[i+1:]...)
-			return
-		}
-	}
-}
-
-func (c *guest) touch() {
-	at := time.Now()
-	c.last.Store(&at)
-}
-
-// Read implements net.Conn.
-func (c *guest) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if n > 0 {
-		c.touch()
-	}
-	return n, err
-}
-
-// Write implements net.Conn.
-func (c *guest) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	if n > 0 {
-		c.touch()
-	}
-	return n, err
-}
-
-// Close implements net.Conn.
-func (c *guest) Close() error {
-	c.of.forget(c)
-	return c.Conn.Close()
-}
+// ConnectionState tells who the operator is.
+func (g *guest) ConnectionState() tls.ConnectionState { return g.secured.ConnectionState() }

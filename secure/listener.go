@@ -14,6 +14,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/flip-ha/flip/secure/room"
 )
 
 const (
@@ -64,7 +66,7 @@ type Listener struct {
 	raft   *queue
 	http   *queue
 	api    *queue
-	guests guests // of api
+	guests *room.Room // of api
 
 	closing chan struct{}
 	once    sync.Once
@@ -89,6 +91,7 @@ func ListenAs(inner net.Listener, as Credentials, log zerolog.Logger) *Listener 
 		raft:   newQueue(inner.Addr(), closing),
 		http:   newQueue(inner.Addr(), closing),
 		api:    newQueue(inner.Addr(), closing),
+		guests: room.New(maxGuests, guestQuiet),
 		failed: make(map[Failure]*failure),
 	}
 }
@@ -252,7 +255,7 @@ func (l *Listener) pass(ctx context.Context, w *watched, conn *Conn) {
 	case ProtoHTTP:
 		to = l.http
 	case ProtoAPI:
-		guest := l.guests.admit(conn, w)
+		guest := l.invite(conn, w)
 		if guest == nil {
 			l.count(FailBusy, w.RemoteAddr(), nil)
 			_ = conn.Close()

@@ -271,7 +271,7 @@ func TestOpenPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	raw, err := conn.(*guest).raw.(*watched).Conn.(*net.TCPConn).SyscallConn()
+	raw, err := conn.(*guest).secured.raw.(*watched).Conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,8 +182,8 @@ func TestGuestsAreBounded(t *testing.T) {
 		if !alive(open[3]) {
 			t.Error("somebody had to make room although one had gone")
 		}
-		if len(l.guests.open) != maxGuests {
-			t.Errorf("%d are open", len(l.guests.open))
+		if len(l.guests.Open()) != maxGuests {
+			t.Errorf("%d are open", len(l.guests.Open()))
 		}
 		for _, c := range open {
 			_ = c.NetConn().Close()
@@ -193,11 +193,8 @@ func TestGuestsAreBounded(t *testing.T) {
 			t.Error(err)
 		}
 		// The others, whom the test has lost sight of, end with their servers.
-		l.guests.mu.Lock()
-		left := append([]*guest(nil), l.guests.open...)
-		l.guests.mu.Unlock()
-		for _, g := range left {
-			_ = g.raw.Close()
+		for _, g := range l.guests.Open() {
+			g.Conn.(*Conn).cut()
 		}
 	})
 }

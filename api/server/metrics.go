@@ -16,6 +16,6 @@ func NewMetrics(h http.Handler, log zerolog.Logger) *Server {
 	r := newRouter(log)
 	r.mux.Handle(PathMetrics, h)
 	s := newServer(r.mux, log)
-	s.room = metricsRoom
+	s.room = metricsRoom()
 	return s
 }

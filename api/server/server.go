@@ -15,6 +15,7 @@ import (
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/secure/room"
 )
 
 const (
@@ -31,13 +32,13 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// On the unix socket: as many watchers as are let in, and as many others. The
-// slowest request, a write while there is no leader, is silent for 10 s; a stream
-// that is as quiet is closed too, and who reads it goes on where it was.
-var socketRoom = room{most: 2 * maxWatchers, quiet: 12 * time.Second}
+// socketRoom is for as many watchers as are let in, and as many others. The slowest
+// request, a write while there is no leader, is silent for 10 s; a stream that is as
+// quiet is closed too, and who reads it goes on where it was.
+func socketRoom() *room.Room { return room.New(2*maxWatchers, 12*time.Second) }
 
-// On the port of the metrics, where anybody may come: an answer takes milliseconds.
-var metricsRoom = room{most: 64, quiet: time.Second}
+// metricsRoom is for a port where anybody may come: an answer takes milliseconds.
+func metricsRoom() *room.Room { return room.New(64, time.Second) }
 
 // Node is what the server reads of a node.
 type Node interface {
@@ -72,14 +73,7 @@ type PeerNode interface {
 type Server struct {
 	http *http.Server
 	log  zerolog.Logger
-	room room // 0: whoever made the listener sees to it
-}
-
-// room is how many connections may be open, and how long one of them is quiet
-// before it may be closed for another.
-type room struct {
-	most  int
-	quiet time.Duration
+	room *room.Room // nil: whoever made the listener sees to it
 }
 
 func newServer(h http.Handler, log zerolog.Logger) *Server {
@@ -104,8 +98,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	s.http.BaseContext = func(net.Listener) context.Context { return base }
 	served := make(chan error, 1)
-	if s.room.most > 0 {
-		l = bound(l, s.room.most, s.room.quiet)
+	if s.room != nil {
+		l = room.Listen(l, s.room)
 	}
 	go func() { served <- s.http.Serve(hideTLS{l}) }()
 	select {

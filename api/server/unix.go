@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/flip-ha/flip/secure/room"
 )
 
 const (
@@ -64,7 +66,7 @@ func ListenUnix(path string) (net.Listener, error) {
 		_ = os.Remove(temp)
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return bound(&unixListener{UnixListener: l, path: path, info: info}, socketRoom.most, socketRoom.quiet), nil
+	return room.Listen(&unixListener{UnixListener: l, path: path, info: info}, socketRoom()), nil
 }
 
 func publish(temp, path string) (fs.FileInfo, error) {

@@ -26,7 +26,8 @@ var house = map[string][]string{
 	"config":          {"fsm"},
 	"liveness/udp":    {"fsm", "liveness", "secure"},
 	"liveness/enroll": {"fsm"},
-	"secure":          {"fsm"},
+	"secure":          {"fsm", "secure/room"},
+	"secure/room":     {},
 	"raftnode":        {"fsm", "placement", "liveness", "liveness/enroll", "secure"},
 	"actions":         {"fsm"},
 	"actions/ledger":  {"actions", "fsm"},
@@ -38,7 +39,7 @@ var house = map[string][]string{
 	"actions/ip":      {"actions", "actions/netif", "actions/wire", "fsm"},
 	"api":             {"fsm"},
 	"api/metrics":     {"fsm", "api"},
-	"api/server":      {"fsm", "api"},
+	"api/server":      {"fsm", "api", "secure/room"},
 	"client":          {"fsm", "api"},
 	"client/agent":    {"fsm", "api", "client", "liveness/enroll"},
 }
