@@ -35,12 +35,6 @@ const (
 	swarmSystem = "vip"
 )
 
-// row notes a figure; aim 0: it is printed and not judged.
-func (s *swarmCluster) row(what, unit string, trials []float64, aim float64) {
-	key := results.Key{Fault: fmt.Sprintf("%d agents: %s", len(s.agents), what), Timing: "1 s"}
-	s.rows = append(s.rows, results.Figures(key, unit, trials, aim))
-}
-
 func inMilliseconds(list ...time.Duration) []float64 {
 	var out []float64
 	for _, d := range list {
@@ -59,7 +53,7 @@ func TestSwarm(t *testing.T) {
 	}
 	s := newSwarm(t, size)
 	s.begin()
-	first := s.tell()
+	first, since := s.tell(), s.use()
 	s.costs()
 	s.commits()
 	live := size
@@ -70,7 +64,7 @@ func TestSwarm(t *testing.T) {
 	s.votersDie("a voter dies that does not lead", false, live)
 	s.votersDie("the leader dies", true, live)
 	if last := s.tell(); last.Lapses != first.Lapses || last.Epochs != first.Epochs {
-		t.Errorf("%d leases have ended, and %d were begun anew", last.Lapses-first.Lapses, last.Epochs-first.Epochs)
+		s.ended(fmt.Sprintf("%d leases have ended, and %d were begun anew", last.Lapses-first.Lapses, last.Epochs-first.Epochs), since)
 	}
 	var want []results.Key
 	for _, r := range s.rows {
@@ -82,6 +76,7 @@ func TestSwarm(t *testing.T) {
 // costs is what each voter takes while nothing happens.
 func (s *swarmCluster) costs() {
 	s.t.Helper()
+	since := s.use()
 	var cpu, bytes, memory []float64
 	for range trials(s.t) {
 		herd, before, began := s.taken(s.herd.PID(), ""), map[string]taken{}, mono.Now()
@@ -99,9 +94,9 @@ func (s *swarmCluster) costs() {
 		own := s.taken(s.herd.PID(), "").cpu - herd.cpu
 		s.t.Logf("the agents themselves take %.0f %% of a core, the voters %.0f %%", 100*own.Seconds()/seconds, cpu[len(cpu)-len(s.ids):])
 	}
-	s.row("a voter's processor", "% of a core", cpu, 50)
-	s.row("a voter's memory", "MiB", memory, 0)
-	s.row("a voter's bytes with agents", "KiB/s", bytes, 0)
+	s.row("a voter's processor", "% of a core", cpu, 50, since)
+	s.row("a voter's memory", "MiB", memory, 0, since)
+	s.row("a voter's bytes with agents", "KiB/s", bytes, 0, since)
 }
 
 // taken is what a process has taken so far.
@@ -127,6 +122,7 @@ func (s *swarmCluster) taken(pid int, voter string) taken {
 // commits has all agents learn of something, again and again.
 func (s *swarmCluster) commits() {
 	s.t.Helper()
+	since := s.use()
 	leader := s.leader()
 	var median, last []time.Duration
 	for i := range swarmCommits {
@@ -152,14 +148,15 @@ func (s *swarmCluster) commits() {
 		s.t.Logf("asked for something that concerns all: answered after %v, known to the first agent after %v, to half after %v, to the last after %v",
 			answered.Round(time.Millisecond), after[0].Round(time.Millisecond), median[i].Round(time.Millisecond), last[i].Round(time.Millisecond))
 	}
-	s.row("a change of all, to the median agent", "ms", inMilliseconds(median...), 0)
-	s.row("a change of all, to the last agent", "ms", inMilliseconds(last...), 100)
+	s.row("a change of all, to the median agent", "ms", inMilliseconds(median...), 0, since)
+	s.row("a change of all, to the last agent", "ms", inMilliseconds(last...), 100, since)
 }
 
 // deaths kills some agents, one after the other if they can say so, else all at once:
 // it takes a lease until that is found.
 func (s *swarmCluster) deaths(word bool, live int) {
 	s.t.Helper()
+	since := s.use()
 	victims := s.agents[len(s.agents)-live:][:swarmDeaths]
 	w := s.watchMoves()
 	killed := map[string]swarm.Killed{}
@@ -191,16 +188,18 @@ func (s *swarmCluster) deaths(word bool, live int) {
 		// The votes need slack of the lease, and wait for a heartbeat.
 		what, aim = "an agent dies without a word", fsm.Slack(swarmLease)+swarmBeat
 	}
-	s.row(what+", its items given to others", "ms", inMilliseconds(moved...), 0)
-	s.row(what+", its items held by others", "ms", inMilliseconds(held...), inMilliseconds(aim)[0])
+	s.row(what+", its items given to others", "ms", inMilliseconds(moved...), 0, since)
+	s.row(what+", its items held by others", "ms", inMilliseconds(held...), inMilliseconds(aim)[0], since)
 }
 
 // votersDie kills a voter, waits until each of its agents is served by another, sees
 // that none loses its lease, and starts it again.
 func (s *swarmCluster) votersDie(what string, leads bool, live int) {
 	s.t.Helper()
+	since := s.use()
 	var half, all []time.Duration
 	for range trials(s.t) {
+		from := s.use()
 		before, leader := s.tell(), s.leader()
 		victim := leader
 		for _, id := range s.ids { // who serves most of those that do not lead
@@ -215,15 +214,15 @@ func (s *swarmCluster) votersDie(what string, leads bool, live int) {
 		// A lease that was not renewed would have ended by then.
 		waitFor(swarmLease + swarmBeat)
 		if now := s.tell(); now.Leased != now.Live || now.Lapses != before.Lapses || now.Epochs != before.Epochs {
-			s.t.Errorf("%s: of %d agents %d have a lease; %d leases have ended, %d were begun anew; ill: %s", what, now.Live, now.Leased,
-				now.Lapses-before.Lapses, now.Epochs-before.Epochs, strings.Join(now.Ill, ", "))
+			s.ended(fmt.Sprintf("%s: of %d agents %d have a lease; %d leases have ended, %d were begun anew; ill: %s", what, now.Live, now.Leased,
+				now.Lapses-before.Lapses, now.Epochs-before.Epochs, strings.Join(now.Ill, ", ")), from)
 		}
 		s.start(victim)
 		s.ready(victim)
 		s.well(live)
 	}
-	s.row(what+", half of its agents served again", "ms", inMilliseconds(half...), 0)
-	s.row(what+", all its agents served again", "ms", inMilliseconds(all...), 1000)
+	s.row(what+", half of its agents served again", "ms", inMilliseconds(half...), 0, since)
+	s.row(what+", all its agents served again", "ms", inMilliseconds(all...), 1000, since)
 }
 
 // servedWithout kills a voter that serves so many; how long each of them waited for

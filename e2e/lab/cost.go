@@ -113,3 +113,27 @@ func Memory(pid int) (uint64, error) {
 	}
 	return 0, fmt.Errorf("memory of process %d: it has none", pid)
 }
+
+// Busy is how long the machine's processors have worked so far, for all processes
+// together, or for other machines that it shares them with. What the kernel does
+// between processes is left out, as CPU leaves it out.
+func Busy() (time.Duration, error) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("what the processors did: %w", err)
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal ...
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("what the processors did: %q", line)
+	}
+	var ticks uint64
+	for _, i := range []int{1, 2, 3, 8} {
+		n, err := strconv.ParseUint(fields[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("what the processors did: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+}
