@@ -241,6 +241,7 @@ func TestNetWithoutNetAdmin(t *testing.T) {
 // Ten thousand addresses on one host come up, and come up elsewhere.
 func TestNetTenThousandAddresses(t *testing.T) {
 	n := newHoldsAll(t, many("ipv4", 10_000))
+	n.supervised = true
 	t.Logf("10,000 addresses: the last one %v after the cut", n.lastAnswered(false))
 }
 
