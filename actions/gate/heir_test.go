@@ -167,3 +167,29 @@ func TestHeirPassesOverOldAnswers(t *testing.T) {
 		t.Error("the gate is open")
 	}
 }
+
+// A daemon that dies at work leaves thousands of which some were behind the gate and
+// some not yet.
+func TestHeirOfHalfTheWork(t *testing.T) {
+	lonely(t)
+	all := append(addresses(4000, false), addresses(4000, true)...)
+	var begun []netip.Addr
+	for i, a := range all {
+		if i%2 == 0 {
+			begun = append(begun, a)
+		}
+	}
+	g := newGate(t, Config{Name: "flip-test"}, options{}, begun...)
+	f, err := g.File()
+	must(t, err)
+	h, err := Inherit(f, "flip-test")
+	must(t, err)
+	defer func() { must(t, h.Close()) }()
+	began := time.Now()
+	must(t, h.Remove(all))
+	t.Logf("%d addresses, half of them inside, are out after %v", len(all), time.Since(began))
+	c := stranger(t)
+	if n := count(t, c, nftables.TableFamilyINet, setAddr4) + count(t, c, nftables.TableFamilyINet, setAddr6) + count(t, c, nftables.TableFamilyARP, setAddr4); n != 0 {
+		t.Errorf("%d addresses are left inside", n)
+	}
+}

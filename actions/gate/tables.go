@@ -221,15 +221,15 @@ func (g *Gate) intact() (bool, error) {
 	for _, t := range tables {
 		for _, set := range t.addrs {
 			want := keysOf(set, g.addrs)
-			have, err := g.elements(t.family, set, len(want))
+			have, err := g.reader().elements(t.family, set, len(want))
 			if err != nil || len(have) > len(want) {
 				return false, err
 			}
-			if gone, err := g.absent(t.family, set, want, have); err != nil || len(gone) > 0 {
+			if gone, err := g.reader().absent(t.family, set, want, have); err != nil || len(gone) > 0 {
 				return false, err
 			}
 		}
-		leases, err := g.elements(t.family, setLease, 0)
+		leases, err := g.reader().elements(t.family, setLease, 0)
 		if err != nil {
 			return false, err
 		}
@@ -242,35 +242,6 @@ func (g *Gate) intact() (bool, error) {
 	return true, nil
 }
 
-// element is what the kernel tells of an element of a set.
-type element struct {
-	ends time.Duration // 0: never
-}
-
-// elements reads a whole set, of about hint elements. One that changes meanwhile is read again; then
-// all that was seen in any of the readings is given.
-func (g *Gate) elements(family byte, set string, hint int) (map[string]element, error) {
-	all := make(map[string]element, hint)
-	for range buildAttempts {
-		g.out.reset()
-		g.out.elements(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, family, g.name, set, 0)
-		torn, err := g.sock.query(&g.out, func(r reply) { collect(all, r.body) })
-		if err != nil || !torn {
-			return all, err
-		}
-	}
-	return all, nil
-}
-
-// collect adds the elements that a message tells of.
-func collect(all map[string]element, body []byte) {
-	for _, elem := range attrs(find(body, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-		k := find(find(elem, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE)
-		ends := number(find(elem, unix.NFTA_SET_ELEM_EXPIRATION))
-		all[string(k)] = element{ends: time.Duration(min(ends, uint64(time.Hour.Milliseconds()))) * time.Millisecond}
-	}
-}
-
 // stored reads back whether the sets hold all of addrs: a message that names too
 // many elements is cut without an error.
 func (g *Gate) stored(addrs map[netip.Addr]struct{}) error {
@@ -280,11 +251,11 @@ func (g *Gate) stored(addrs map[netip.Addr]struct{}) error {
 			var have map[string]element
 			if len(want) > few {
 				var err error
-				if have, err = g.elements(t.family, set, len(want)); err != nil {
+				if have, err = g.reader().elements(t.family, set, len(want)); err != nil {
 					return fmt.Errorf("read set %s back: %w", set, err)
 				}
 			}
-			gone, err := g.absent(t.family, set, want, have)
+			gone, err := g.reader().absent(t.family, set, want, have)
 			if err != nil {
 				return fmt.Errorf("read set %s back: %w", set, err)
 			}
@@ -295,37 +266,4 @@ func (g *Gate) stored(addrs map[netip.Addr]struct{}) error {
 		}
 	}
 	return nil
-}
-
-// few is how many elements are asked for by name at once: each answer takes some
-// 4 KiB of the socket's 200. More of them are first read with their whole set,
-// which the kernel hands over in pieces that cannot overflow us.
-const few = 32
-
-// absent gives those of want that a set does not hold, asking by name for what a
-// reading of the whole set has not shown: while the kernel rehashes a set that
-// grows, such a reading passes over some of its elements, and says nothing.
-func (g *Gate) absent(family byte, set string, want []key, have map[string]element) ([]key, error) {
-	var rest, gone []key
-	for _, k := range want {
-		if _, ok := have[string(k)]; !ok {
-			rest = append(rest, k)
-		}
-	}
-	for len(rest) > 0 {
-		portion := rest[:min(few, len(rest))]
-		n := 0
-		g.out.reset()
-		g.out.elements(unix.NFT_MSG_GETSETELEM, 0, family, g.name, set, 0, portion...)
-		_, err := g.sock.query(&g.out, func(reply) { n++ })
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return nil, err
-		}
-		if n < len(portion) { // the first that is not there ends the answer
-			gone = append(gone, portion[n])
-			n++
-		}
-		rest = rest[n:]
-	}
-	return gone, nil
 }
