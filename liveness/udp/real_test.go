@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type server struct {
 	stop  context.CancelFunc
 	fell  chan error // what its Node ended with, if that was a stall
 	ended chan struct{}
+	late  atomic.Int64 // by how much its endpoint was later than it wanted to be, at worst
 }
 
 // servers are all of them, and how they reach each other.
@@ -136,6 +138,7 @@ func (s *servers) open(name fsm.MemberID, l net.Listener) *server {
 	n.beat = New(Config{
 		Self: name, Resolve: s.resolve, Clock: Boottime, Log: zerolog.Nop(),
 		Cluster: func() string { return s.cluster(n) },
+		Measure: Measure{Late: func(d time.Duration) { n.late.Store(max(n.late.Load(), int64(d))) }},
 	}, conn, keys().Box(secure.Sender{Name: name, Instance: n.self.Instance, Process: n.nonce}), p)
 	self := raftnode.Address(l.Addr().String(), fsm.NewVoterID(name, n.self.Instance))
 	n.trans = raftnode.NewTransport(raftnode.Streams(n.port.Raft(), n.dial, self), s.spec.Timing, zerolog.Nop())
