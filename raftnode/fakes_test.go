@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // fakeLive stands for liveness: it registers at once, and calls down what the
@@ -43,7 +44,7 @@ func (f *fakeLive) Read(s *fsm.State, at fsm.Index, leading bool, leader fsm.Vot
 	}
 	f.state, f.index, f.leading, f.leader = s, at, leading, leader
 	f.reads++
-	wake(f.changed)
+	wake.Signal(f.changed)
 }
 
 func (f *fakeLive) Downs() []fsm.Down {
@@ -116,7 +117,7 @@ func (f *fakeLive) set(change func()) {
 	f.mu.Lock()
 	change()
 	f.mu.Unlock()
-	wake(f.changed)
+	wake.Signal(f.changed)
 }
 
 var errDiskFull = errors.New("no space left on device")

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // feed shows the Detector each new State and leader, and follows what the log
@@ -19,8 +20,8 @@ func (n *Node) feed(ctx context.Context, seen <-chan raft.Observation) {
 		v := n.read()
 		if leader, _ := n.leader(); leader != last {
 			last = leader
-			n.leaderMoved.fire()
-			wake(n.wakeMember)
+			n.leaderMoved.Fire()
+			wake.Signal(n.wakeMember)
 			switch leader {
 			case n.self: // its own loop says that
 			case "":
@@ -44,8 +45,8 @@ func (n *Node) feed(ctx context.Context, seen <-chan raft.Observation) {
 		if spec := v.state.Spec(); spec.Version != version {
 			version = spec.Version
 			n.retime(spec.Timing)
-			wake(n.wakeTakeIn)
-			wake(n.wakeGreeter)
+			wake.Signal(n.wakeTakeIn)
+			wake.Signal(n.wakeGreeter)
 		}
 		select {
 		case <-ctx.Done():
@@ -101,9 +102,9 @@ func (n *Node) spread(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.deps.Detector.Changed():
-			wake(n.wakeLoop)
-			wake(n.wakeMember)
-			wake(n.wakeTakeIn)
+			wake.Signal(n.wakeLoop)
+			wake.Signal(n.wakeMember)
+			wake.Signal(n.wakeTakeIn)
 		}
 		if f := n.deps.Farewells; f != nil {
 			// Once each time that it becomes this voter's turn: Raft's own elections

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // helloWait bounds one greeting: a host that does not answer within it is
@@ -25,8 +26,8 @@ func (n *Node) Hello(from Hello) Hello {
 			if f.Trouble != TroubleNone {
 				n.say(f)
 			}
-			wake(n.wakeTakeIn)
-			wake(n.wakeGreeter)
+			wake.Signal(n.wakeTakeIn)
+			wake.Signal(n.wakeGreeter)
 		}
 	}
 	return mine
@@ -184,7 +185,7 @@ func (n *Node) greeter(ctx context.Context) {
 			wait = greetEager
 			n.found(ctx, found)
 		}
-		if !pause(ctx, wait, n.wakeGreeter, nil) {
+		if !wake.Pause(ctx, wait, n.wakeGreeter, nil, nil) {
 			return
 		}
 	}

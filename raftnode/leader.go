@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // watchLeadership runs lead while this node is leader; one ends before the next
@@ -56,7 +57,7 @@ func (n *Node) lead(ctx context.Context, r *raft.Raft) {
 			break
 		}
 		// A failed transfer of leadership leaves this node leader.
-		if ctx.Err() != nil || !pause(ctx, 50*time.Millisecond, nil, nil) {
+		if ctx.Err() != nil || !wake.Pause(ctx, 50*time.Millisecond, nil, nil, nil) {
 			return
 		}
 		n.log.Debug().Err(err).Msg("Barrier of the new leader failed, trying again")
@@ -192,7 +193,7 @@ func (n *Node) decide(ctx context.Context) {
 		} else if again > now {
 			wait = min(wait, again-now)
 		}
-		if !pause(ctx, wait, n.machine.after(v.index), n.wakeLoop) {
+		if !wake.Pause(ctx, wait, n.machine.after(v.index), n.wakeLoop, nil) {
 			return
 		}
 	}
@@ -258,7 +259,7 @@ func (n *Node) seed(ctx context.Context, v view) {
 		if ctx.Err() == nil {
 			n.log.Warn().Err(err).Msg("cannot give the cluster its configuration")
 		}
-		pause(ctx, time.Second, n.machine.after(v.index), nil)
+		wake.Pause(ctx, time.Second, n.machine.after(v.index), nil, nil)
 		return
 	}
 	n.log.Info().Str("cluster", cluster).Msg("the cluster is founded")

@@ -19,7 +19,7 @@ type enrolling struct{ *Node }
 
 // Leads implements enroll.Node.
 func (e enrolling) Leads() (bool, <-chan struct{}) {
-	moved := e.leaderMoved.next()
+	moved := e.leaderMoved.Next()
 	leader, _ := e.leader()
 	return leader != "", moved
 }

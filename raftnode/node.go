@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // Node is one server of the cluster. Everything but Open and Run may be called
@@ -39,7 +40,7 @@ type Node struct {
 	leading bool // the leader's loop runs: its Barrier is behind it
 	shown   shown
 
-	leaderMoved pulse         // another leader, or none
+	leaderMoved wake.Pulse    // another leader, or none
 	wakeLoop    chan struct{} // capacity 1 each: look again
 	wakeMember  chan struct{}
 	wakeGreeter chan struct{}
@@ -69,7 +70,6 @@ func Open(cfg Config, deps Deps) (*Node, error) {
 		nudges:      make(chan struct{}, 1),
 		met:         newAcquaintances(),
 	}
-	n.leaderMoved.init()
 	n.batch.init()
 	n.machine = newMachine(n.die)
 	n.guard = newGuardedStore(deps.Logs, deps.Stable, n.die)

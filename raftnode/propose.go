@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // Propose has c agreed upon, by way of the leader when that is another node. It
@@ -23,7 +24,7 @@ func (n *Node) propose(ctx context.Context, cmd []byte) (fsm.Result, error) {
 	deadline := time.Now().Add(n.leaderWait())
 	var last error
 	for {
-		moved := n.leaderMoved.next()
+		moved := n.leaderMoved.Next()
 		id, addr := n.leader()
 		var res fsm.Result
 		err := ErrNotLeader
@@ -48,7 +49,7 @@ func (n *Node) propose(ctx context.Context, cmd []byte) (fsm.Result, error) {
 		}
 		// A leader that has just died is still named for an election's length:
 		// ask again at short intervals too.
-		if !pause(ctx, min(left, 25*time.Millisecond), moved, n.over) {
+		if !wake.Pause(ctx, min(left, 25*time.Millisecond), moved, n.over, nil) {
 			return fsm.Result{}, fmt.Errorf("wait for a leader: %w", ctx.Err())
 		}
 		if n.isOver() {
@@ -70,7 +71,7 @@ func (n *Node) forward(ctx context.Context, to raft.ServerAddress, cmd []byte, m
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watch.Go(func() {
-		if pause(ctx, forwardWait, moved, nil) && pause(ctx, n.timing().RaftElection, nil, nil) {
+		if wake.Pause(ctx, forwardWait, moved, nil, nil) && wake.Pause(ctx, n.timing().RaftElection, nil, nil, nil) {
 			cancel()
 		}
 	})
@@ -171,7 +172,7 @@ func (n *Node) apply(ctx context.Context, cmd []byte) (fsm.Result, error) {
 		return res, explain(err)
 	}
 	n.committed()
-	wake(n.nudges)
+	wake.Signal(n.nudges)
 	return res, nil
 }
 
@@ -229,7 +230,7 @@ func (b *batcher) do(ctx context.Context, over <-chan struct{}, cmd []byte) (fsm
 	b.mu.Lock()
 	b.queue = append(b.queue, r)
 	b.mu.Unlock()
-	wake(b.more)
+	wake.Signal(b.more)
 	select {
 	case o := <-r.done:
 		return o.res, o.err

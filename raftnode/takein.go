@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // How often the leader looks after servers that have no vote yet.
@@ -34,7 +35,7 @@ func (n *Node) takeIn(ctx context.Context, r *raft.Raft) {
 		if wait == 0 {
 			continue
 		}
-		if !pause(ctx, wait, n.wakeTakeIn, n.specSet(v)) {
+		if !wake.Pause(ctx, wait, n.wakeTakeIn, n.specSet(v), nil) {
 			return
 		}
 	}
@@ -131,11 +132,11 @@ func (n *Node) change(ctx context.Context, r *raft.Raft, c confChange, index uin
 	})
 	if err == nil {
 		n.committed()
-		wake(n.nudges)
+		wake.Signal(n.nudges)
 		n.read()
 	}
 	if c.kind == letGo {
-		wake(n.wakeGreeter) // which forgets it
+		wake.Signal(n.wakeGreeter) // which forgets it
 	}
 	return err
 }

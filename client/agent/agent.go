@@ -16,6 +16,7 @@ import (
 	"github.com/flip-ha/flip/client"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/enroll"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // Config is what a Node is made of.
@@ -100,7 +101,7 @@ type Node struct {
 	showing sync.Mutex // serializes what the Detector is shown
 	shown   shown
 
-	moved      pulse         // of leader
+	moved      wake.Pulse    // of leader
 	wakeEnroll chan struct{} // capacity 1 each: look again
 	wakeFollow chan struct{}
 	fatal      chan error    // capacity 1: the first error that ends Run
@@ -134,7 +135,6 @@ func New(cfg Config) *Node {
 		wakeEnroll: make(chan struct{}, 1), wakeFollow: make(chan struct{}, 1),
 		fatal: make(chan error, 1), over: make(chan struct{}),
 	}
-	n.moved.init()
 	return n
 }
 
@@ -170,8 +170,8 @@ func (n *Node) spread(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.cfg.Detector.Changed():
-			wake(n.wakeEnroll)
-			wake(n.wakeFollow)
+			wake.Signal(n.wakeEnroll)
+			wake.Signal(n.wakeFollow)
 		}
 	}
 }
@@ -181,7 +181,7 @@ type enrolling struct{ *Node }
 
 // Leads implements enroll.Node.
 func (e enrolling) Leads() (bool, <-chan struct{}) {
-	moved := e.moved.next()
+	moved := e.moved.Next()
 	return e.leads().name != "", moved
 }
 
@@ -298,7 +298,7 @@ func (n *Node) publish(v view, from fsm.MemberID, l leader, fresh time.Time) {
 	n.mu.Unlock()
 	n.keepCluster(v.state)
 	if moved {
-		n.moved.fire()
+		n.moved.Fire()
 		n.tellLeader(l.name, from)
 	}
 	n.show()
@@ -318,7 +318,7 @@ func (n *Node) forgetLeader() {
 	n.leader = leader{}
 	n.mu.Unlock()
 	if moved {
-		n.moved.fire()
+		n.moved.Fire()
 		n.show()
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flip-ha/flip/client"
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // fakeLive stands for liveness.
@@ -34,7 +35,7 @@ func (f *fakeLive) Read(s *fsm.State, at fsm.Index, leading bool, leader fsm.Vot
 	defer f.mu.Unlock()
 	f.back = f.back || at < f.at || leading
 	f.state, f.at, f.leader = s, at, leader
-	wake(f.changed)
+	wake.Signal(f.changed)
 }
 
 // Behind implements Detector.
@@ -49,7 +50,7 @@ func (f *fakeLive) acknowledged(at fsm.Index) {
 	f.mu.Lock()
 	f.newest, f.since = at, time.Now()
 	f.mu.Unlock()
-	time.AfterFunc(lan.Lease, func() { wake(f.changed) })
+	time.AfterFunc(lan.Lease, func() { wake.Signal(f.changed) })
 }
 
 // Changed implements Detector.

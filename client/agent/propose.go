@@ -11,6 +11,7 @@ import (
 	"github.com/flip-ha/flip/client"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/enroll"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 const (
@@ -37,7 +38,7 @@ func (n *Node) Propose(ctx context.Context, c fsm.Command) (fsm.Result, error) {
 		if n.isOver() {
 			return fsm.Result{}, fmt.Errorf("%w: this node has stopped", enroll.ErrNoLeader)
 		}
-		moved := n.moved.next()
+		moved := n.moved.Next()
 		res, asked, err := n.ask(ctx, cmd, moved)
 		if err == nil || asked && !notProposed(err) {
 			return res, err
@@ -52,7 +53,7 @@ func (n *Node) Propose(ctx context.Context, c fsm.Command) (fsm.Result, error) {
 			}
 			return fsm.Result{}, enroll.ErrNoLeader
 		}
-		if !pause(ctx, min(left, lookAgain), moved, n.over) {
+		if !wake.Pause(ctx, min(left, lookAgain), moved, n.over, nil) {
 			return fsm.Result{}, fmt.Errorf("wait for a leader: %w", ctx.Err())
 		}
 	}
@@ -92,7 +93,7 @@ func (n *Node) forward(ctx context.Context, to leader, cmd []byte, moved <-chan 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watch.Go(func() {
-		if pause(ctx, forwardWait, moved, nil) && pause(ctx, n.election(), nil, nil) {
+		if wake.Pause(ctx, forwardWait, moved, nil, nil) && wake.Pause(ctx, n.election(), nil, nil, nil) {
 			cancel()
 		}
 	})

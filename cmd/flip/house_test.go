@@ -25,10 +25,11 @@ var house = map[string][]string{
 	"liveness":        {"fsm"},
 	"config":          {"fsm"},
 	"liveness/udp":    {"fsm", "liveness", "secure"},
-	"liveness/enroll": {"fsm"},
+	"liveness/enroll": {"fsm", "liveness/wake"},
+	"liveness/wake":   {},
 	"secure":          {"fsm", "secure/room"},
 	"secure/room":     {},
-	"raftnode":        {"fsm", "placement", "liveness", "liveness/enroll", "secure"},
+	"raftnode":        {"fsm", "placement", "liveness", "liveness/enroll", "liveness/wake", "secure"},
 	"actions":         {"fsm"},
 	"actions/ledger":  {"actions", "fsm"},
 	"actions/guard":   {"actions", "actions/ledger", "fsm"},
@@ -41,7 +42,7 @@ var house = map[string][]string{
 	"api/metrics":     {"fsm", "api"},
 	"api/server":      {"fsm", "api", "secure/room"},
 	"client":          {"fsm", "api"},
-	"client/agent":    {"fsm", "api", "client", "liveness/enroll"},
+	"client/agent":    {"fsm", "api", "client", "liveness/enroll", "liveness/wake"},
 }
 
 var pure = []string{"config", "fsm", "placement", "liveness"}

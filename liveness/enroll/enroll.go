@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/flip-ha/flip/fsm"
+	"github.com/flip-ha/flip/liveness/wake"
 )
 
 // Errors of a Node's Propose that callers tell apart.
@@ -80,7 +81,7 @@ func (l *Loop) Run(ctx context.Context) {
 				continue
 			case failed:
 				// Nothing but another leader makes the wait shorter.
-				if !pause(ctx, retry, moved, nil, nil) {
+				if !wake.Pause(ctx, retry, moved, nil, nil) {
 					return
 				}
 				retry = min(2*retry, retryMost)
@@ -89,7 +90,7 @@ func (l *Loop) Run(ctx context.Context) {
 				retry = retryFirst
 			}
 		}
-		if !pause(ctx, poll, moved, l.Wake, l.Node.Changed(at)) {
+		if !wake.Pause(ctx, poll, moved, l.Wake, l.Node.Changed(at)) {
 			return
 		}
 	}
@@ -131,7 +132,7 @@ func (l *Loop) seeIt(ctx context.Context, until fsm.Index) outcome {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for _, at := l.Node.View(); at < until; _, at = l.Node.View() {
-		if !pause(ctx, poll, l.Node.Changed(at), nil, nil) {
+		if !wake.Pause(ctx, poll, l.Node.Changed(at), nil, nil) {
 			return failed
 		}
 	}
@@ -152,19 +153,4 @@ func (l *Loop) propose(ctx context.Context, c fsm.Command, what string) (fsm.Res
 		return res, false
 	}
 	return res, true
-}
-
-// pause waits for d, for one of the channels (nil ones never) or for the end; it
-// reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration, a, b, c <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-a:
-	case <-b:
-	case <-c:
-	}
-	return ctx.Err() == nil
 }
