@@ -73,6 +73,7 @@ type Move struct {
 	Home   MemberID // the slot's new home; "": unchanged
 	To     MemberID
 	Reason string
+	Cause  Cause `codec:",omitempty"`
 }
 
 // Assign is a set of planned moves.
@@ -117,8 +118,13 @@ type Report struct {
 	Failed          []Failure
 	Mended          []Key      `codec:",omitempty"` // failures of this member that are none any more
 	Seen            []Sighting `codec:",omitempty"` // what this member saw on the wire of others' items
+	Programs        *Programs  `codec:",omitempty"` // nil: as they were
 	At              int64
 }
+
+// Programs are the systems of ActionClient that programs on a member have claimed,
+// sorted.
+type Programs struct{ Systems []SystemID }
 
 // Sighting is what a member other than the owner saw when it asked the wire who
 // answers for an item's addresses.

@@ -40,6 +40,8 @@ const (
 	KindCleaned    = "cleaned"    // failures were forgotten
 	KindMaintained = "maintained" // maintenance began or ended
 	KindKey        = "key"        // how far the rotation of the cluster's key is
+	KindBraked     = "braked"     // a system, or an item, is not moved until somebody cleans up
+	KindProgram    = "program"    // a program has claimed a system on a member, or is gone
 	KindMore       = "more"       // what one command wrote beyond its share
 )
 

@@ -81,6 +81,9 @@ type Action uint8
 const (
 	ActionHooks Action = iota + 1 // Alive and Down are started
 	ActionIP                      // flip itself plumbs the items' addresses
+	// ActionClient: a program on the member that has claimed the system is told what to
+	// take and what to let go of.
+	ActionClient
 )
 
 // String is the word the configuration file uses.
@@ -90,6 +93,8 @@ func (a Action) String() string {
 		return "hooks"
 	case ActionIP:
 		return "ip"
+	case ActionClient:
+		return "client"
 	default:
 		return "unknown"
 	}
@@ -129,7 +134,19 @@ type Server struct {
 	// Removing: an operator wants it out of the cluster. Nothing is placed here, what
 	// it has goes elsewhere, and then it is taken out of the Spec.
 	Removing bool `codec:",omitempty"`
+	// Weight is the share of each system's load that it is to have, relative to the
+	// others'; 0: 1.
+	Weight int `codec:",omitempty"`
+	// Capacity is the most weight of items that it holds of any one system; 0: no limit.
+	Capacity int `codec:",omitempty"`
+	// Zone is what may fail all at once with it: a rack, a room, a site. Servers of
+	// which nothing is said are in one zone, "".
+	Zone string `codec:",omitempty"`
+	Tags []Tag  `codec:",omitempty"` // sorted by name, each name once
 }
+
+// Tag is something that is said of a server, for systems to select by.
+type Tag struct{ Name, Value string }
 
 // System is a named set of data with its hooks and guarantee.
 type System struct {
@@ -158,6 +175,76 @@ type System struct {
 	// it is divided, so homes may be balanced anew; after a change of its items
 	// alone they may not. Apply sets it, whatever the command says.
 	Rehome bool `codec:",omitempty"`
+
+	// Replicas is how many members hold each item, each another rank of it; rank 0 is
+	// the primary. 0: 1. With fewer members the highest ranks are nobody's.
+	Replicas int `codec:",omitempty"`
+	// Partitions: the items are the numbers of partitions that keys map to; nil: they
+	// are what they are. Shared: nobody may change one.
+	Partitions *Partitions `codec:",omitempty"`
+	// Select are the members that may hold items, of those that serve the system: all of
+	// these must match, or with SelectAny one; none: all members. Sorted by tag.
+	Select    []Match `codec:",omitempty"`
+	SelectAny bool    `codec:",omitempty"`
+	// With and Apart are other systems, sorted: an item is held where one of theirs is
+	// held (the one of the same id, if there is one), or where none of theirs is. They
+	// form no circle.
+	With  []SystemID `codec:",omitempty"`
+	Apart []SystemID `codec:",omitempty"`
+	// Failback is how long a member must have been up and well before its items come
+	// home to it from another that could keep them. NeverFailback: they stay.
+	Failback time.Duration `codec:",omitempty"`
+	// Mature is how long a member must have been up before it is given anything that
+	// another can have.
+	Mature time.Duration `codec:",omitempty"`
+	// RoundMoves is how many moves that are not urgent are made at one time, and none
+	// again until RoundEvery has passed; 0: all at one time.
+	RoundMoves int           `codec:",omitempty"`
+	RoundEvery time.Duration `codec:",omitempty"`
+	// NoBrake: items are moved whatever number of members is lost, and however often
+	// they fail.
+	NoBrake bool `codec:",omitempty"`
+	// KillOnTimeout: of ActionClient: a program that has not let go by the end of
+	// StopTimeout is killed; else the item stays with it.
+	KillOnTimeout bool `codec:",omitempty"`
+}
+
+// NeverFailback is the Failback of a system whose items stay where they are for as long
+// as they can.
+const NeverFailback time.Duration = -1
+
+// Partitions is how keys map to the items of a system: the hash of the key modulo Count
+// is the number, in decimal, of its item.
+type Partitions struct {
+	Count int
+	Hash  Hash
+}
+
+// Hash is a hash of keys.
+type Hash uint8
+
+// The hashes; the zero value is invalid.
+const (
+	FNV64a Hash = iota + 1 // FNV-1a with 64 bits
+	FNV32a
+)
+
+// String is the word the configuration file uses.
+func (h Hash) String() string {
+	switch h {
+	case FNV64a:
+		return "fnv64a"
+	case FNV32a:
+		return "fnv32a"
+	default:
+		return "unknown"
+	}
+}
+
+// Match is a tag with one of some values; no values: with any.
+type Match struct {
+	Tag    string
+	Values []string `codec:",omitempty"` // sorted
 }
 
 // NeverTakeOver is the TakeoverAfter of a system that makes no bet on time.
@@ -170,6 +257,11 @@ type Item struct {
 	// host's own address, as netip.Prefix writes it.
 	Addrs     []string
 	Interface string `codec:",omitempty"` // where they are plumbed; "": as the system's IP says
+	// Weight is what it counts of a member's load and capacity; 0: 1.
+	Weight int `codec:",omitempty"`
+	// Prefer are the members that it is to be on, the first of them that can have it;
+	// none: any.
+	Prefer []MemberID `codec:",omitempty"`
 }
 
 // IP is how the addresses of a system are plumbed, watched and announced.

@@ -98,6 +98,70 @@ type Slot struct {
 	Acquired         Epoch   // in which the owner said so for Token; 0: not yet
 	Outstanding      []Entry // never contains Owner at Token
 	Seen             *Seen   `codec:",omitempty"` // nil: nobody has looked yet
+	Cause            Cause   `codec:",omitempty"` // of the move that gave Token
+	// Moved is when it was moved of late from an owner that was not down, oldest first,
+	// in Unix milliseconds by the proposers' clocks: at most MaxRecent, those of
+	// RecentFor.
+	Moved []int64 `codec:",omitempty"`
+	// Braked: it failed again where it had just been moved to. It stays with its owner
+	// until somebody cleans up.
+	Braked bool `codec:",omitempty"`
+}
+
+// MaxRecent moves of a slot within RecentFor are the most that are made while its owner
+// is up. Networks count too: an EVPN fabric gives a MAC address up that has moved five
+// times in 180 s.
+const (
+	MaxRecent = 3
+	RecentFor = 180 * time.Second
+)
+
+// Cause is what a move answers to; its reason says the same in words.
+type Cause uint8
+
+// The causes. CauseNone: not known, or a new token without a move.
+const (
+	CauseNone    Cause = iota
+	CauseFirst         // nobody had it yet, or any more
+	CauseDown          // its owner is down
+	CauseLeaving       // its owner leaves, is to be taken out, or may hold nothing for now
+	CauseFailed        // it failed on its owner, or cannot be held there
+	CauseRule          // its owner may not have it: it serves or is selected no longer, zones, capacity, with, apart
+	CauseHome          // its home, or a member that it prefers, can have it again
+	CauseBalance       // its owner had more than its share
+)
+
+// String is the word that the API uses.
+func (c Cause) String() string {
+	switch c {
+	case CauseNone:
+		return "none"
+	case CauseFirst:
+		return "first"
+	case CauseDown:
+		return "down"
+	case CauseLeaving:
+		return "leaving"
+	case CauseFailed:
+		return "failed"
+	case CauseRule:
+		return "rule"
+	case CauseHome:
+		return "home"
+	case CauseBalance:
+		return "balance"
+	default:
+		return "unknown"
+	}
+}
+
+// Brake is a system of which nothing is moved to new owners: more than half of the
+// members that serve it were lost at once, and those that are left might be lost by
+// what they would have to bear. It ends when somebody cleans up.
+type Brake struct {
+	System SystemID
+	At     int64      // in Unix milliseconds
+	Lost   []MemberID // sorted
 }
 
 // Seen is the newest Sighting of a slot. It counts only while its Token is the
@@ -127,6 +191,11 @@ type Member struct {
 	Kept    []Key `codec:",omitempty"` // sorted
 	// Fenced: the machine was switched off in Epoch: it holds nothing at all.
 	Fenced bool `codec:",omitempty"`
+	// Lost is when Epoch was called down without a goodbye, in Unix milliseconds; else 0.
+	Lost int64 `codec:",omitempty"`
+	// Programs are the systems of ActionClient that a program on this member has claimed
+	// in Epoch, sorted.
+	Programs []SystemID `codec:",omitempty"`
 }
 
 // Failure is a hook that failed on one member, remembered so that placement

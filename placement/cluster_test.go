@@ -190,7 +190,7 @@ func (c *cluster) view(budget int) View {
 func (c *cluster) plan(budget int) []fsm.Move {
 	c.t.Helper()
 	view := c.view(budget)
-	moves := Plan(view)
+	moves := Plan(view).Moves
 	before := c.state
 	c.assign(moves)
 	if complaints := judge(view, moves, before, c.state); len(complaints) > 0 {

@@ -21,7 +21,7 @@ type item struct {
 
 // group is one system while it is planned.
 type group struct {
-	*planner
+	*planning
 	sys     fsm.System
 	serving []fsm.MemberID         // in Order
 	at      map[fsm.MemberID]int32 // where each stands in serving
@@ -34,8 +34,8 @@ type group struct {
 	rehomed string // the reason for a new home
 }
 
-func newGroup(p *planner, sys fsm.System) *group {
-	g := &group{planner: p, sys: sys, items: make([]item, len(sys.Items)), at: map[fsm.MemberID]int32{}}
+func newGroup(p *planning, sys fsm.System) *group {
+	g := &group{planning: p, sys: sys, items: make([]item, len(sys.Items)), at: map[fsm.MemberID]int32{}}
 	g.rehomed = "new home: " + string(sys.Name) + " was balanced anew"
 	for _, id := range p.order {
 		server := p.spec.Servers[id]

@@ -13,7 +13,7 @@ import (
 func judge(v View, moves []fsm.Move, before, after *fsm.State) []string {
 	j := &judgement{v: v, before: before, after: after, served: map[fsm.SystemID][]fsm.MemberID{}}
 	j.moves(moves)
-	again := Plan(v)
+	again := Plan(v).Moves
 	if !slices.Equal(again, moves) {
 		j.complain("planning twice gives two answers")
 	}
@@ -27,7 +27,7 @@ func judge(v View, moves []fsm.Move, before, after *fsm.State) []string {
 	if len(moves) == budget {
 		return j.complaints // cut short, perhaps: the rest comes with the next plan
 	}
-	if rest := Plan(View{State: after, Unusable: v.Unusable}); len(rest) > 0 {
+	if rest := Plan(View{State: after, Unusable: v.Unusable}).Moves; len(rest) > 0 {
 		j.complain("after the moves there are still some:\n%s", describe(rest))
 	}
 	for _, sys := range before.Spec().Systems {

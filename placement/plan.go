@@ -8,10 +8,17 @@ import (
 )
 
 // Plan says which moves bring the cluster from what the State shows to what it
-// should be; empty when nothing is to do. Applying them and planning again
-// gives nothing, unless the budget cut the answer short.
-func Plan(v View) []fsm.Move {
-	p := newPlanner(v)
+// should be. Who plans again and again asks a Planner.
+func Plan(v View) Result { return new(Planner).Plan(v) }
+
+// Planner makes plans, and remembers what of a State it need not look at again when
+// the next one differs little. Its answers are those of Plan. The zero value is ready;
+// it is not safe for concurrent use.
+type Planner struct{}
+
+// Plan is as the function.
+func (*Planner) Plan(v View) Result {
+	p := newPlanning(v)
 	groups := p.groups()
 	var g *group // of the last slot: slots come ordered by system
 	for slot := range v.State.Slots() {
@@ -30,7 +37,7 @@ func Plan(v View) []fsm.Move {
 			g.shard()
 		}
 	}
-	return append(p.urgent, p.later...)[:min(p.budget, len(p.urgent)+len(p.later))]
+	return Result{Moves: append(p.urgent, p.later...)[:min(p.budget, len(p.urgent)+len(p.later))], Urgent: len(p.urgent)}
 }
 
 // failure is what a member could not do for an item.
@@ -39,8 +46,8 @@ type failure struct {
 	text   string
 }
 
-// planner is one call of Plan.
-type planner struct {
+// planning is one call of Plan.
+type planning struct {
 	state  *fsm.State
 	spec   *fsm.Spec
 	order  []fsm.MemberID
@@ -52,8 +59,8 @@ type planner struct {
 	urgent, later []fsm.Move
 }
 
-func newPlanner(v View) *planner {
-	p := &planner{
+func newPlanning(v View) *planning {
+	p := &planning{
 		state: v.State, spec: v.State.Spec(),
 		why: map[fsm.MemberID]string{}, failed: map[fsm.Key][]failure{}, budget: v.Budget,
 	}
@@ -94,7 +101,7 @@ func unusable(v View, id fsm.MemberID) string {
 
 // groups makes a group of each system whose items have slots, but not of one
 // under maintenance: of that nothing moves.
-func (p *planner) groups() map[fsm.SystemID]*group {
+func (p *planning) groups() map[fsm.SystemID]*group {
 	out := map[fsm.SystemID]*group{}
 	for id, sys := range p.spec.Systems {
 		if (sys.Split == fsm.Shard || sys.Split == fsm.ChooseOne) && !p.state.Maintained(id) {

@@ -260,7 +260,7 @@ func (w *walk) takeOut(m string) {
 // judged plans, with the oracle's complaints as the test's failure.
 func (w *walk) judged(budget int) {
 	view := w.view(budget)
-	moves := Plan(view)
+	moves := Plan(view).Moves
 	before := w.state
 	w.assign(moves)
 	for _, complaint := range judge(view, moves, before, w.state) {
@@ -292,7 +292,7 @@ func TestBudgetConverges(t *testing.T) {
 
 func TestBudgetHasALimit(t *testing.T) {
 	view := shardOf(t, 2, fsm.MaxMoves+1).view(fsm.MaxMoves + 1)
-	if n := len(Plan(view)); n != fsm.MaxMoves {
+	if n := len(Plan(view).Moves); n != fsm.MaxMoves {
 		t.Errorf("%d moves, one command carries %d", n, fsm.MaxMoves)
 	}
 }
@@ -304,7 +304,7 @@ func TestDownTakesItsMovesAlong(t *testing.T) {
 	c.plan(0)
 	view := c.view(0)
 	view.Unusable = map[fsm.MemberID]string{"n00000": "is down"}
-	moves := Plan(view)
+	moves := Plan(view).Moves
 	c.apply(fsm.Down{Member: "n00000", Epoch: c.epoch("n00000"), Voters: c.state.Voters().Index, Moves: moves})
 	if len(moves) != 3 {
 		t.Errorf("%d moves, it had 3 items", len(moves))
@@ -334,7 +334,7 @@ func BenchmarkPlan(b *testing.B) {
 	c := shardOf(b, 100, 100_000)
 	empty := c.view(0)
 	for {
-		moves := Plan(c.view(0))
+		moves := Plan(c.view(0)).Moves
 		if len(moves) == 0 {
 			break
 		}
@@ -360,7 +360,7 @@ func BenchmarkPlan(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if got := len(Plan(bench.view)); got != bench.moves {
+				if got := len(Plan(bench.view).Moves); got != bench.moves {
 					b.Fatalf("%d moves, want %d", got, bench.moves)
 				}
 			}

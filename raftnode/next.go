@@ -66,7 +66,7 @@ func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 		return nil, again
 	}
 	if a.planned != l.State {
-		a.planned, a.moves = l.State, placement.Plan(placement.View{State: l.State})
+		a.planned, a.moves = l.State, placement.Plan(placement.View{State: l.State}).Moves
 	}
 	moves, again := a.due(l)
 	if len(moves) == 0 {
@@ -100,7 +100,7 @@ func nextDown(l Look) (fsm.Down, bool) {
 	d := *first
 	d.At = l.Unix
 	d.Moves = nil
-	for _, m := range placement.Plan(placement.View{State: l.State, Unusable: unusable}) {
+	for _, m := range placement.Plan(placement.View{State: l.State, Unusable: unusable}).Moves {
 		if slot, ok := l.State.Slot(m.Key); ok && slot.Owner == d.Member && len(d.Moves) < fsm.MaxMoves {
 			d.Moves = append(d.Moves, m)
 		}
