@@ -65,15 +65,18 @@ type change struct {
 	when     int64
 	members  *iradix.Txn[Member]
 	slots    *iradix.Txn[*Slot]
+	owned    *iradix.Txn[*owned]
 	held     *iradix.Txn[struct{}]
+	braked   *iradix.Txn[struct{}]
 	failures *iradix.Txn[Failure]
 	book     book
+	edit     *edit
 }
 
 func (s *State) begin(at Index) *change {
 	return &change{
-		next: *s, at: at, members: s.members.Txn(), slots: s.slots.Txn(), held: s.held.Txn(),
-		failures: s.failures.Txn(), book: s.openBook(),
+		next: *s, at: at, members: s.members.Txn(), slots: s.slots.Txn(), owned: s.owned.Txn(), held: s.held.Txn(),
+		braked: s.braked.Txn(), failures: s.failures.Txn(), book: s.openBook(), edit: new(edit),
 	}
 }
 
@@ -120,9 +123,9 @@ func (c *change) do(cmd Command) Result {
 
 func (c *change) end() *State {
 	n := c.next
-	n.members, n.slots, n.held = c.members.CommitOnly(), c.slots.CommitOnly(), c.held.CommitOnly()
+	n.members, n.slots, n.owned = c.members.CommitOnly(), c.slots.CommitOnly(), c.owned.CommitOnly()
+	n.held, n.braked = c.held.CommitOnly(), c.braked.CommitOnly()
 	n.failures, n.journal = c.failures.CommitOnly(), c.closeBook()
-	n.owners = &owners{}
 	return &n
 }
 
@@ -151,8 +154,16 @@ func (c *change) put(n *Slot) {
 	var old *Slot
 	if _, in := c.next.spec.slotted(n.Key); !in && n.Owner == "" && n.Outstanding == nil {
 		old, _ = c.slots.Delete(key)
+		c.index(old, nil)
 	} else {
 		old, _ = c.slots.Insert(key, n)
+		c.index(old, n)
+	}
+	switch {
+	case n.Braked:
+		c.braked.Insert(key, struct{}{})
+	case old != nil && old.Braked:
+		c.braked.Delete(key)
 	}
 	if old != nil {
 		for _, e := range old.Outstanding {
@@ -179,19 +190,6 @@ func (c *change) outstandingOf(m MemberID) []*Slot {
 	var out []*Slot
 	c.held.Root().WalkPrefix(prefix, func(k []byte, _ struct{}) bool {
 		if slot, ok := c.slots.Get(k[len(prefix):]); ok {
-			out = append(out, slot)
-		}
-		return false
-	})
-	return out
-}
-
-// ownedBy is every slot of an owner, by key. It reads all slots: for what
-// happens seldom.
-func (c *change) ownedBy(m MemberID) []*Slot {
-	var out []*Slot
-	c.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
-		if slot.Owner == m {
 			out = append(out, slot)
 		}
 		return false

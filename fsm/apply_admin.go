@@ -3,7 +3,7 @@ package fsm
 import "slices"
 
 // cleanup forgets failures, so that placement takes these members into account
-// again.
+// again, and ends what keeps items from being moved.
 func (c *change) cleanup(cmd Cleanup) Result {
 	if cmd.System == "" && cmd.Item != "" {
 		return refused("an item needs its system")
@@ -20,6 +20,7 @@ func (c *change) cleanup(cmd Cleanup) Result {
 		c.failures.Delete(memberKey(id, keys[i]))
 		c.note(JournalEntry{Kind: KindCleaned, Member: id, Key: keys[i]})
 	}
+	c.unbrake(cmd.System, cmd.Item)
 	return done
 }
 

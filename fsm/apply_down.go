@@ -31,6 +31,8 @@ func (c *change) down(d Down) Result {
 	c.note(JournalEntry{Kind: KindDown, Member: d.Member, Reason: reason, Evidence: d.Evidence})
 	if d.Goodbye != nil {
 		c.remember(*d.Goodbye)
+	} else {
+		c.lose(d.Member) // before its moves: they are dropped too
 	}
 	dropped := c.move(d.Moves)
 	m, _ = c.member(d.Member)

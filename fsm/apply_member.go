@@ -146,7 +146,7 @@ func (c *change) removeMember(r RemoveMember) Result {
 	for _, slot := range c.ownedBy(r.Member) {
 		n := *slot
 		n.Owner, n.Token, n.Previous, n.Reason = "", Token(c.at), slot.Owner, "its owner was removed"
-		n.Gated, n.Acquired = false, 0
+		n.Gated, n.Acquired, n.Cause, n.Braked = false, 0, CauseNone, false
 		c.put(&n)
 	}
 	c.clear(r.Member, func(Key, Entry) bool { return true })

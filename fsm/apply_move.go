@@ -26,7 +26,7 @@ func (c *change) moveOne(m Move) bool {
 	if !exists {
 		slot = &Slot{Key: m.Key, AtMostOne: sys.Guarantee == AtMostOne}
 	}
-	if slot.Token != m.Was || (!in && (m.To != "" || m.Home != "")) {
+	if slot.Token != m.Was || (!in && (m.To != "" || m.Home != "")) || c.brakes(slot) {
 		return false
 	}
 	n := *slot
@@ -54,7 +54,8 @@ func (c *change) moveOne(m Move) bool {
 			n.Outstanding = c.withOwner(slot, c.next.spec)
 		}
 	}
-	n.Owner, n.Token, n.Reason = m.To, Token(c.at), m.Reason
+	n.Moved = slot.recent(m.Cause, c.when)
+	n.Owner, n.Token, n.Reason, n.Cause = m.To, Token(c.at), m.Reason, m.Cause
 	c.put(&n)
 	c.note(JournalEntry{Kind: KindMoved, Member: m.To, Key: m.Key, From: slot.Owner, To: m.To, Reason: m.Reason})
 	return true
@@ -110,7 +111,7 @@ func (c *change) renew(slot *Slot, owner Member, spec *Spec, atMostOne, gated bo
 		return &n
 	}
 	n.Outstanding = c.withInstance(slot, owner, spec)
-	n.Token, n.Acquired, n.Previous, n.Reason = Token(c.at), 0, slot.Owner, reason
+	n.Token, n.Acquired, n.Previous, n.Reason, n.Cause = Token(c.at), 0, slot.Owner, reason, CauseNone
 	c.note(JournalEntry{Kind: KindRenewed, Member: slot.Owner, Key: slot.Key, From: slot.Owner, To: slot.Owner, Reason: reason})
 	return &n
 }

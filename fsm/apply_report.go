@@ -38,6 +38,7 @@ func (c *change) report(r Report) Result {
 	for _, s := range r.Seen {
 		c.seen(m, r, s)
 	}
+	c.programs(m, r)
 	return done
 }
 
@@ -115,6 +116,7 @@ func (c *change) failed(m Member, r Report, f Failure) {
 	}
 	c.failures.Insert(key, f)
 	c.note(JournalEntry{Kind: KindFailed, Member: r.Member, Key: f.Key, Reason: f.Err})
+	c.failsAgain(slot, f, r.Member)
 }
 
 // mended forgets a failure of the member's present process. A later one under

@@ -20,6 +20,9 @@ func (c *change) setSpec(s SetSpec) Result {
 	if why := s.Spec.invalid(); why != "" {
 		return refused("%s", why)
 	}
+	if why := s.Spec.unrelated(); why != "" {
+		return refused("%s", why)
+	}
 	if why := s.Spec.short(); why != "" {
 		return refused("%s", why)
 	}
@@ -43,6 +46,8 @@ func (c *change) setSpec(s SetSpec) Result {
 		c.noteServers(old)
 	}
 	c.unmaintain()
+	c.dropBrakes(func(b Brake) bool { return !spec.brakes(b.System) }, "the configuration lets it be moved")
+	c.disclaim()
 	c.forgetAcks(func(id MemberID) bool { _, stays := spec.Servers[id]; return !stays })
 	r := respec{change: c, old: old, spec: spec, recipes: oldRecipes(old, spec)}
 	r.slots()
@@ -98,11 +103,11 @@ func (r *respec) slots() {
 // removed takes a slot whose item is gone from its owner. Its set stays.
 func (r *respec) removed(slot *Slot) *Slot {
 	n := *slot
-	n.Home = ""
+	n.Home, n.Moved, n.Braked = "", nil, false
 	if slot.Owner != "" {
 		n.Outstanding = r.withOwner(slot, r.old)
-		n.Owner, n.Token, n.Previous, n.Reason = "", Token(r.at), slot.Owner, "removed from the configuration"
-		n.Gated, n.Acquired = false, 0
+		n.Owner, n.Token, n.Previous, n.Reason = "", Token(r.at), slot.Owner, r.removal(slot.Key)
+		n.Gated, n.Acquired, n.Cause = false, 0, CauseNone
 		r.note(JournalEntry{Kind: KindMoved, Key: slot.Key, From: slot.Owner, Reason: n.Reason})
 	}
 	if !r.next.keeps(RuleRemovedKeepsSet) {
@@ -111,8 +116,27 @@ func (r *respec) removed(slot *Slot) *Slot {
 	return &n
 }
 
+// removal says why a slot is gone.
+func (r *respec) removal(k Key) string {
+	if _, in := r.spec.item(k); in && k.Rank > 0 {
+		return "fewer replicas are wanted"
+	}
+	return "removed from the configuration"
+}
+
+// brakes reports whether a system can be stopped.
+func (s *Spec) brakes(id SystemID) bool {
+	sys, in := s.Systems[id]
+	return in && sys.divided() && !sys.NoBrake
+}
+
 // kept looks whether the kind of a slot changed (L9).
 func (r *respec) kept(slot *Slot, sys System) *Slot {
+	if slot.Braked && sys.NoBrake {
+		n := *slot
+		n.Braked = false
+		slot = &n
+	}
 	atMostOne := sys.Guarantee == AtMostOne
 	if slot.Owner == "" {
 		if slot.AtMostOne == atMostOne {

@@ -12,7 +12,8 @@ var bareIP = &IP{}
 // again. Then
 //   - the kernel removes an ungated address that nobody refreshes. An at-least-one
 //     holder refreshes its addresses for as long as it lives;
-//   - the guard, or the daemon itself, runs `down` of a hook. That it lives and that
+//   - the guard, or the daemon itself, runs `down` of a hook; a program lets go when its
+//     time is over. That it lives and that
 //     `down` succeeds nobody knows: so this bet is made only where it was asked for.
 func (s *State) Bet(slot Slot, e Entry) time.Duration {
 	sys := s.spec.Systems[slot.System]
@@ -29,7 +30,7 @@ func (s *State) bet(sys *System, slot *Slot, e *Entry) time.Duration {
 		return 0
 	case action != sys.Action || sys.TakeoverAfter == NeverTakeOver || !s.over(e):
 		return 0
-	case action == ActionHooks:
+	case action != ActionIP:
 		return s.betOnHook(sys, slot, e)
 	case sys.Fence != "" && sys.TakeoverAfter == 0: // what is sure is preferred
 		return 0
@@ -84,5 +85,5 @@ func (s *State) failedUnder(slot *Slot, e *Entry) bool {
 // hastens reports whether others bet on how soon an item that is at-most-one and
 // was acquired by the action is released.
 func (s *System) hastens(atMostOne bool, action Action) bool {
-	return s.TakeoverAfter > 0 && s.Action == ActionHooks && action == ActionHooks && atMostOne
+	return s.TakeoverAfter > 0 && s.Action != ActionIP && action == s.Action && atMostOne
 }

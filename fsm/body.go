@@ -54,6 +54,7 @@ func (b *specBody) spec() (*Spec, error) {
 			return nil, fmt.Errorf("server %q is there twice", server.Name)
 		}
 		slices.Sort(server.Systems)
+		slices.SortStableFunc(server.Tags, compareTags)
 		s.Servers[server.Name] = server
 	}
 	for _, sys := range b.Systems {
@@ -61,6 +62,12 @@ func (b *specBody) spec() (*Spec, error) {
 			return nil, fmt.Errorf("system %q is there twice", sys.Name)
 		}
 		slices.SortStableFunc(sys.Items, compareItems)
+		slices.SortStableFunc(sys.Select, compareMatches)
+		for i := range sys.Select {
+			slices.Sort(sys.Select[i].Values)
+		}
+		slices.Sort(sys.With)
+		slices.Sort(sys.Apart)
 		s.Systems[sys.Name] = sys
 	}
 	return s, nil
@@ -91,6 +98,7 @@ type headerRecord struct {
 	// Maintained are the systems under maintenance, sorted; "" is all.
 	Maintained []SystemID `codec:",omitempty"`
 	Keys       *Keys      `codec:",omitempty"`
+	Brakes     []Brake    `codec:",omitempty"` // sorted
 }
 
 type memberRecord struct {

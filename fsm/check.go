@@ -34,6 +34,9 @@ type checker struct {
 	addrs map[string]Key // whose each address is
 	ranks []*Slot        // of the item that the walk is at
 	held  int            // pairs of a slot and a member with entries there
+	// owned is what each member owns, by key; braked how many slots are.
+	owned  map[MemberID][]*Slot
+	braked int
 }
 
 func (c *checker) that(ok bool, format string, args ...any) {
@@ -47,6 +50,12 @@ func (c *checker) checkSpec() {
 	c.that(c.s.maxTTL >= c.s.spec.Timing.Lease, "largest ttl %v below the present one, %v", c.s.maxTTL, c.s.spec.Timing.Lease)
 	if why := c.s.spec.invalid(); why != "" {
 		c.that(false, "configuration: %s", why)
+	}
+	if why := c.s.spec.unrelated(); why != "" && c.s.partOf == "" {
+		c.that(false, "configuration: %s", why)
+	}
+	if why := invalidBrakes(c.s.brakes, c.s.spec); why != "" {
+		c.that(false, "%s", why)
 	}
 	for id, server := range c.s.spec.Servers {
 		c.that(server.Name == id, "server %q is called %q", id, server.Name)
@@ -78,10 +87,15 @@ func (c *checker) checkMember(id MemberID, m Member) {
 	c.that(m.FirstTTL <= c.s.maxTTL, "member %s: first ttl %v above the largest, %v", id, m.FirstTTL, c.s.maxTTL)
 	c.that(m.Goodbye || len(m.Kept) == 0, "member %s keeps items without a goodbye", id)
 	c.that(slices.IsSortedFunc(m.Kept, Key.Compare), "member %s: kept items are not sorted", id)
+	c.that(m.Lost == 0 || !m.Up, "member %s is up and was lost", id)
+	c.that(slices.IsSorted(m.Programs), "member %s: claimed systems are not sorted: %q", id, m.Programs)
+	for _, sys := range m.Programs {
+		c.that(c.s.partOf != "" || c.s.spec.claimable(sys), "member %s: a program has claimed %s, which none can claim", id, sys)
+	}
 }
 
 func (c *checker) checkSlots() {
-	c.addrs = c.s.spec.addresses()
+	c.addrs, c.owned = c.s.spec.addresses(), make(map[MemberID][]*Slot)
 	c.s.slots.Root().Walk(func(key []byte, slot *Slot) bool {
 		c.that(bytes.Equal(key, slotKey(slot.Key)), "slot %v stands under another key", slot.Key)
 		c.checkSlot(slot)
@@ -92,6 +106,8 @@ func (c *checker) checkSlots() {
 		return false
 	})
 	c.that(c.held == c.s.held.Len(), "the index of entries names %d pairs of member and slot, there are %d", c.s.held.Len(), c.held)
+	c.that(c.braked == c.s.braked.Len(), "%d slots are braked by themselves, the index names %d", c.braked, c.s.braked.Len())
+	c.checkOwned()
 }
 
 // checkRanks looks at the replicas of one item, which the walk meets one after
@@ -118,6 +134,7 @@ func (c *checker) checkSlot(slot *Slot) {
 		c.that(len(slot.Outstanding) > 0, "slot %v is not in the configuration and says nothing", k)
 	}
 	c.checkSeen(slot)
+	c.checkMoved(slot)
 	c.that(slot.Outstanding == nil || len(slot.Outstanding) > 0, "slot %v: an empty set that is not nil", k)
 	if slot.Owner == "" {
 		c.that(slot.Acquired == 0 && !slot.Gated, "slot %v has no owner and is acquired or gated", k)
@@ -128,6 +145,32 @@ func (c *checker) checkSlot(slot *Slot) {
 	c.that(slot.Acquired <= owner.Epoch, "slot %v: acquired in an epoch that is not there yet", k)
 	if in {
 		c.that(slot.Gated == sys.gated(owner.Gate), "slot %v: gated is %v, its owner's gate %v", k, slot.Gated, owner.Gate)
+	}
+}
+
+// checkMoved looks at what a slot remembers of its moves.
+func (c *checker) checkMoved(slot *Slot) {
+	if slot.Owner != "" {
+		c.owned[slot.Owner] = append(c.owned[slot.Owner], slot)
+	}
+	c.that(len(slot.Moved) <= MaxRecent && slices.IsSorted(slot.Moved) && (slot.Moved == nil || len(slot.Moved) > 0),
+		"slot %v was moved at %v", slot.Key, slot.Moved)
+	if !slot.Braked {
+		return
+	}
+	c.braked++
+	_, indexed := c.s.braked.Get(slotKey(slot.Key))
+	c.that(indexed, "the index of braked slots lacks %v", slot.Key)
+	c.that(slot.Owner != "" && !c.s.spec.Systems[slot.System].NoBrake, "slot %v is braked, with owner %q", slot.Key, slot.Owner)
+}
+
+// checkOwned compares the lists of owners with what the walk has found.
+func (c *checker) checkOwned() {
+	c.that(c.s.owned.Len() == len(c.owned), "the index of owners names %d, there are %d", c.s.owned.Len(), len(c.owned))
+	for m, want := range c.owned {
+		list := c.s.ownedBy(m)
+		c.that(list.len() == len(want) && slices.Equal(list.list(), want),
+			"the index of owners has %d slots of %s, there are %d, or others", list.len(), m, len(want))
 	}
 }
 

@@ -55,6 +55,9 @@ func sampleCommands() []Command {
 			Member: "b", Epoch: 8, Mended: []Key{oneX}, At: 1700000000000,
 			Seen: []Sighting{{Key: ipX, Token: 9, OK: true}, {Key: ipX, Token: 9, Answer: "0e:00:00:00:00:01 answers"}},
 		},
+		Assign{Moves: []Move{{Key: oneX, Was: 3, To: "a", Reason: "balance: 12 against 9", Cause: CauseBalance}}, At: 1700000000000},
+		SetSpec{Was: 4, Spec: placedSpec(), At: 1700000000000},
+		Report{Member: "b", Epoch: 8, Programs: &Programs{Systems: []SystemID{"one"}}, At: 1700000000000},
 		RemoveMember{Member: "a"},
 		bye,
 		Cleanup{System: "one", Item: "x", At: 9},
@@ -76,6 +79,26 @@ func addressSpec() Spec {
 			Track:  []Track{{Interface: "eth0"}, {Route: "0.0.0.0/0"}},
 			Notify: []Notify{{ARPCache: true}, {Hosts: "192.0.2.0/24", Interface: "eth0"}},
 		}
+	})(&spec)
+	return spec
+}
+
+// placedSpec has every field that placement goes by.
+func placedSpec() Spec {
+	spec := testSpec()
+	a := spec.Servers["a"]
+	a.Weight, a.Capacity, a.Zone, a.Tags = 2, 100, "north", []Tag{{"disk", "ssd"}, {"gpu", ""}}
+	spec.Servers["a"] = a
+	on("least", func(s *System) {
+		claimable(s)
+		partitioned(3)(s)
+		s.Replicas, s.KillOnTimeout, s.NoBrake = 2, true, true
+	})(&spec)
+	on("one", func(s *System) {
+		s.Items[0].Weight, s.Items[0].Prefer = 3, []MemberID{"b", "a"}
+		s.Select, s.SelectAny = []Match{{Tag: "disk", Values: []string{"nvme", "ssd"}}, {Tag: "gpu"}}, true
+		s.With, s.Apart = []SystemID{"least"}, []SystemID{"ip"}
+		s.Failback, s.Mature, s.RoundMoves, s.RoundEvery = NeverFailback, time.Minute, 10, time.Second
 	})(&spec)
 	return spec
 }

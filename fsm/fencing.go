@@ -16,7 +16,7 @@ type Fencing struct {
 	Command string
 	Timeout time.Duration
 	Config  []byte
-	Items   []ItemID // what waits for it, by item and rank
+	Items   []ItemID // what waits for it, sorted
 }
 
 // Fencings lists what is to be fenced, by system and member: of systems with a
@@ -84,6 +84,8 @@ func (s *State) withFencing(out []Fencing, slot *Slot, id MemberID, m Member) []
 		})
 	}
 	f := &out[len(out)-1]
-	f.Items = append(f.Items, slot.Item)
+	if n := len(f.Items); n == 0 || f.Items[n-1] != slot.Item { // else another rank of it
+		f.Items = append(f.Items, slot.Item)
+	}
 	return out
 }

@@ -192,10 +192,10 @@ func (d *driver) give(to MemberID, keys ...Key) Token {
 	return Token(d.at)
 }
 
-// down calls a member's newest epoch down by votes.
+// down calls a member's newest epoch down by votes; two of them are not lost at once.
 func (d *driver) down(m MemberID, moves ...Move) {
 	d.t.Helper()
-	d.must(Down{Member: m, Epoch: d.epoch(m), Voters: d.s.Voters().Index, Moves: moves, At: int64(d.at)})
+	d.must(Down{Member: m, Epoch: d.epoch(m), Voters: d.s.Voters().Index, Moves: moves, At: 1000 * int64(d.at) * int64(lostWithin.Seconds()+1)})
 }
 
 func (d *driver) bye(m MemberID, kept ...Key) Goodbye {

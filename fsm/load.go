@@ -75,6 +75,9 @@ func (l *loader) header(body []byte) error {
 	if why := spec.invalid(); why != "" {
 		return errors.New(why)
 	}
+	if why := spec.unrelated(); why != "" {
+		return errors.New(why)
+	}
 	for i := 1; i < len(r.Maintained); i++ {
 		if r.Maintained[i-1] >= r.Maintained[i] {
 			return errors.New("systems under maintenance are out of order")
@@ -85,8 +88,11 @@ func (l *loader) header(body []byte) error {
 			return errors.New(why)
 		}
 	}
+	if why := invalidBrakes(r.Brakes, spec); why != "" {
+		return errors.New(why)
+	}
 	n := &l.change.next
-	n.keys = r.Keys
+	n.keys, n.brakes = r.Keys, r.Brakes
 	n.cluster, n.spec, n.voters, n.maxTTL, n.maintained = r.Cluster, spec, r.Voters, r.MaxTTL, r.Maintained
 	return nil
 }

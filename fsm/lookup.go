@@ -9,7 +9,7 @@ import (
 // items are divided, at a rank that it has.
 func (s *Spec) slotted(k Key) (System, bool) {
 	sys, ok := s.Systems[k.System]
-	if !ok || !sys.divided() || k.Rank != 0 {
+	if !ok || !sys.divided() || k.Rank < 0 || k.Rank >= sys.Ranks() {
 		return System{}, false
 	}
 	_, ok = sys.find(k.Item)
@@ -42,9 +42,10 @@ func (s *System) find(id ItemID) (Item, bool) {
 func (s *System) divided() bool { return s.Split == Shard || s.Split == ChooseOne }
 
 // gated reports whether a holder with or without the kernel's gate lets go by
-// itself when its lease ends. A hook's effect nobody takes back but the hook.
+// itself when its lease ends. A hook's effect nobody takes back but the hook, nor a
+// program's but the program.
 func (s *System) gated(gate bool) bool {
-	return gate && s.Guarantee == AtMostOne && s.Action != ActionHooks && (s.IP == nil || !s.IP.NoGate)
+	return gate && s.Guarantee == AtMostOne && s.Action == ActionIP && (s.IP == nil || !s.IP.NoGate)
 }
 
 func (s *System) recipe() Recipe {

@@ -17,6 +17,7 @@ func (o *oracle) cleanup(c Cleanup) bool {
 			delete(o.failures, k)
 		}
 	}
+	o.unbrake(c)
 	return true
 }
 
@@ -56,7 +57,7 @@ func (o *oracle) bet(k Key, e Entry) time.Duration {
 	switch {
 	case sys.Action == ActionIP && strings.HasPrefix(have.recipe, "ip"):
 		return o.betOnKernel(sys)
-	case sys.Action == ActionHooks && strings.HasPrefix(have.recipe, "hooks"):
+	case sys.Action != ActionIP && strings.HasPrefix(have.recipe, sys.Action.String()):
 		return o.betOnHook(k, sys, have, m)
 	default:
 		return 0
@@ -96,7 +97,7 @@ func (o *oracle) betOnHook(k Key, sys System, have oracleEntry, m Member) time.D
 // betOn reports whether others bet on the release of what was acquired so.
 func (o *oracle) betOn(k Key, atMostOne bool, action string) bool {
 	sys := o.spec.Systems[k.System]
-	return atMostOne && sys.TakeoverAfter > 0 && sys.Action == ActionHooks && strings.HasPrefix(action, "hooks")
+	return atMostOne && sys.TakeoverAfter > 0 && sys.Action != ActionIP && strings.HasPrefix(action, sys.Action.String())
 }
 
 // fencings is who is to be switched off, in words.
@@ -117,7 +118,9 @@ func (o *oracle) fencings() []string {
 				if waits && slices.ContainsFunc(s.entries, func(e oracleEntry) bool {
 					return e.Member == name && !e.Void && e.Host.Machine == m.Host.Machine
 				}) {
-					items = append(items, k.Item)
+					if !slices.Contains(items, k.Item) {
+						items = append(items, k.Item)
+					}
 				}
 			}
 			if len(items) > 0 && !m.Up {

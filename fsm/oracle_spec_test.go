@@ -26,7 +26,8 @@ func (o *oracle) setSpec(c SetSpec) bool {
 		copied.entries = slices.Clone(s.entries)
 		n.slots[k] = &copied
 	}
-	n.failures, n.maintained = maps.Clone(o.failures), maps.Clone(o.maintained)
+	n.failures, n.maintained, n.brakes = maps.Clone(o.failures), maps.Clone(o.maintained), maps.Clone(o.brakes)
+	n.members = maps.Clone(o.members)
 	n.respec(c.Spec)
 	if n.clashes() {
 		return false
@@ -41,11 +42,11 @@ func (o *oracle) setSpec(c SetSpec) bool {
 
 func oracleValid(s Spec) bool {
 	var addrs []string
-	for _, sys := range s.Systems {
+	for id, sys := range s.Systems {
 		if sys.Split == Replicate && sys.Guarantee == AtMostOne {
 			return false
 		}
-		if (sys.Fence == "") != (sys.FenceTimeout == 0) {
+		if (sys.Fence == "") != (sys.FenceTimeout == 0) || !oraclePlaceable(s, id) {
 			return false
 		}
 		if sys.Guarantee == AtLeastOne && (sys.TakeoverAfter != 0 || sys.Fence != "") {
@@ -152,10 +153,11 @@ func (o *oracle) respec(spec Spec) {
 			!slices.Equal(wasItem.Addrs, nowItem.Addrs) || s.gated != gated
 		switch {
 		case !in:
-			s.home = ""
+			s.home, s.moved, s.braked = "", nil, false
 			if s.owner != "" {
 				o.holds(k, s, o.members[s.owner])
 				s.previous, s.owner, s.token, s.acquired, s.gated = s.owner, "", Token(o.at), 0, false
+				s.cause = CauseNone
 			}
 		case s.owner == "":
 			s.atMostOne = now.Guarantee == AtMostOne
@@ -166,6 +168,7 @@ func (o *oracle) respec(spec Spec) {
 	}
 	o.spec = spec
 	o.spec.Version = o.at
+	o.respecBrakes()
 	o.respecReplicas(old, replicas)
 	for id := range o.maintained {
 		if _, in := spec.Systems[id]; !in && id != "" {

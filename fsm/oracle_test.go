@@ -23,6 +23,8 @@ type oracle struct {
 
 	maintained map[SystemID]bool
 	key        oracleKey
+	now        int64 // of the command
+	brakes     map[SystemID]Brake
 }
 
 type oracleSlot struct {
@@ -33,6 +35,9 @@ type oracleSlot struct {
 	entries               []oracleEntry
 	seen                  *Sighting // of the present token
 	seenBy                MemberID
+	cause                 Cause
+	moved                 []int64
+	braked                bool
 }
 
 type oracleEntry struct {
@@ -42,12 +47,12 @@ type oracleEntry struct {
 }
 
 func newOracle() *oracle {
-	return &oracle{members: map[MemberID]Member{}, slots: map[Key]*oracleSlot{}, failures: map[string]Failure{}, maintained: map[SystemID]bool{}}
+	return &oracle{members: map[MemberID]Member{}, slots: map[Key]*oracleSlot{}, failures: map[string]Failure{}, maintained: map[SystemID]bool{}, brakes: map[SystemID]Brake{}}
 }
 
 // apply returns whether the command is applied and how many moves it drops.
 func (o *oracle) apply(at Index, cmd Command) (bool, int) {
-	o.at = at
+	o.at, o.now = at, timeOf(cmd)
 	applied, dropped := o.one(cmd)
 	o.purge()
 	o.purgeKey()
@@ -119,7 +124,7 @@ func (o *oracle) find(k Key) (System, Item, bool) {
 
 func (o *oracle) hasSlot(k Key) bool {
 	sys, _, ok := o.find(k)
-	return ok && k.Rank == 0 && (sys.Split == Shard || sys.Split == ChooseOne)
+	return ok && k.Rank >= 0 && k.Rank < max(sys.Replicas, 1) && (sys.Split == Shard || sys.Split == ChooseOne)
 }
 
 func oracleRecipe(s System) string {
@@ -150,7 +155,7 @@ func (o *oracle) renew(k Key, s *oracleSlot, former Member) {
 		return
 	}
 	o.holds(k, s, former)
-	s.token, s.acquired, s.previous = Token(o.at), 0, s.owner
+	s.token, s.acquired, s.previous, s.cause = Token(o.at), 0, s.owner, CauseNone
 }
 
 func (o *oracle) gatedFor(k Key, m Member) bool {
@@ -216,7 +221,7 @@ func (o *oracle) move(m Move) bool {
 		return false
 	}
 	to, registered := o.members[m.To]
-	if m.To != s.owner && m.To != "" && !registered {
+	if m.To != s.owner && m.To != "" && (!registered || o.hasOtherRank(m.To, m.Key)) || o.stopped(m.System) || s.braked {
 		return false
 	}
 	if !ok && m.To == "" && m.Home == "" {
@@ -230,10 +235,11 @@ func (o *oracle) move(m Move) bool {
 		return true
 	}
 	o.holds(m.Key, s, o.members[s.owner])
+	s.remember(m.Cause, o.now)
 	if s.owner != "" {
 		s.previous = s.owner
 	}
-	s.owner, s.token, s.acquired, s.gated = m.To, Token(o.at), 0, false
+	s.owner, s.token, s.acquired, s.gated, s.cause = m.To, Token(o.at), 0, false, m.Cause
 	if m.To != "" {
 		s.atMostOne, s.gated = sys.Guarantee == AtMostOne, o.gatedFor(m.Key, to)
 	}
@@ -269,6 +275,8 @@ func (o *oracle) down(d Down) (bool, int) {
 	}
 	if d.Goodbye != nil {
 		o.goodbye(*d.Goodbye)
+	} else {
+		o.lose(d.Member)
 	}
 	dropped := o.moves(d.Moves)
 	m = o.members[d.Member]
@@ -374,10 +382,12 @@ func (o *oracle) report(r Report) bool {
 		for _, e := range s.entries {
 			named = named || (e.Member == r.Member && e.Token == f.Token)
 		}
-		if named {
+		if named && o.failures[failureKey(r.Member, f.Key)] != f {
 			o.failures[failureKey(r.Member, f.Key)] = f
+			o.failsAgain(s, f, r.Member)
 		}
 	}
+	o.claim(r)
 	return true
 }
 

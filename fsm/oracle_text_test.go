@@ -14,12 +14,16 @@ func (o *oracle) text() string {
 	for id := range o.maintained {
 		lines = append(lines, maintainedText(id))
 	}
+	for _, b := range o.brakes {
+		lines = append(lines, brakeText(b))
+	}
 	for id, m := range o.members {
 		lines = append(lines, memberText(id, m))
 	}
 	for k, s := range o.slots {
 		line := fmt.Sprintf("slot %+v home %s owner %s before %s token %d gated %v most %v acquired %d", k, s.home, s.owner,
 			s.previous, s.token, s.gated, s.atMostOne, s.acquired)
+		line += movedText(s.cause, s.moved, s.braked)
 		if s.seen != nil {
 			line += seenText(s.seenBy, s.seen.OK, s.seen.Answer)
 		}
@@ -61,12 +65,16 @@ func textOf(s *State) string {
 	for _, id := range s.Maintenance() {
 		lines = append(lines, maintainedText(id))
 	}
+	for _, b := range s.Brakes() {
+		lines = append(lines, brakeText(b))
+	}
 	for id, m := range s.Members() {
 		lines = append(lines, memberText(id, m))
 	}
 	for slot := range s.Slots() {
 		line := fmt.Sprintf("slot %+v home %s owner %s before %s token %d gated %v most %v acquired %d", slot.Key, slot.Home, slot.Owner,
 			slot.Previous, slot.Token, slot.Gated, slot.AtMostOne, slot.Acquired)
+		line += movedText(slot.Cause, slot.Moved, slot.Braked)
 		if s := slot.Seen; s != nil {
 			line += seenText(s.By, s.OK, s.Answer)
 		}

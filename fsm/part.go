@@ -76,7 +76,7 @@ type PartClaim struct {
 func (s *State) Part(m MemberID, at Index) Part {
 	p := newParcel()
 	p.members[m] = true
-	for _, slot := range s.concerning(m) {
+	for slot := range s.concerning(m) {
 		p.take(s, m, slot)
 	}
 	for _, f := range s.failuresOf(m) {

@@ -78,7 +78,6 @@ func BenchmarkWholeParts(b *testing.B) {
 	s, at := crowd(b, 1000, 10_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.owners = &owners{}
 		var e PartEncoder
 		for i := range 1000 {
 			e.Encode(s.Part(MemberID(fmt.Sprintf("agent-%04d", i)), at))

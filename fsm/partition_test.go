@@ -10,8 +10,12 @@ func TestPartitionOf(t *testing.T) {
 		key  string
 		sum  uint64
 	}{
-		{FNV64a, "", 0xcbf29ce484222325}, {FNV64a, "a", 0xaf63dc4c8601ec8c}, {FNV64a, "foobar", 0x85944171f73967e8},
-		{FNV32a, "", 0x811c9dc5}, {FNV32a, "a", 0xe40c292c}, {FNV32a, "foobar", 0xbf9cf968},
+		{FNV64a, "", 0xcbf29ce484222325},
+		{FNV64a, "a", 0xaf63dc4c8601ec8c},
+		{FNV64a, "foobar", 0x85944171f73967e8},
+		{FNV32a, "", 0x811c9dc5},
+		{FNV32a, "a", 0xe40c292c},
+		{FNV32a, "foobar", 0xbf9cf968},
 	} {
 		for _, count := range []int{1, 7, 512, 1_000_000} {
 			want := ItemID(uitoa(tt.sum % uint64(count)))

@@ -17,6 +17,7 @@ type world struct {
 	d         *driver
 	processes map[MemberID][]Goodbye // each process that ever registered, as a goodbye
 	count     int
+	clock     int64
 }
 
 // roll is a number below n, all equally likely: rapid's own ranges prefer their
@@ -33,7 +34,10 @@ func draw[T any](w *world, from []T) T { return from[w.roll(len(from))] }
 func (w *world) anyMember() MemberID { return draw(w, []MemberID{"a", "b", "c"}) }
 
 func (w *world) anyKey() Key {
-	return Key{System: draw(w, []SystemID{"one", "least", "ip", "all"}), Item: draw(w, []ItemID{"x", "y"})}
+	return Key{
+		System: draw(w, []SystemID{"one", "least", "ip", "all"}), Item: draw(w, []ItemID{"x", "y"}),
+		Rank: draw(w, []int{0, 0, 0, 0, 0, 1, 1, 1, 2, -1}),
+	}
 }
 
 // near is an epoch, token or index: mostly the one given.
@@ -84,6 +88,9 @@ func (w *world) someMoves() []Move {
 		if w.chance(30) {
 			m.Home = w.anyMember()
 		}
+		if m.Cause = CauseFailed; w.chance(60) {
+			m.Cause = Cause(w.roll(8))
+		}
 		out = append(out, m)
 	}
 	return out
@@ -110,7 +117,7 @@ func (w *world) claims(of MemberID) []Claim {
 
 func (w *world) report() Command {
 	m := w.anyMember()
-	r := Report{Member: m, Epoch: w.epochOf(m), Released: w.claims(m), Swept: w.claims("")}
+	r := Report{Member: m, Epoch: w.epochOf(m), Released: w.claims(m), Swept: w.claims(""), Programs: w.programs(), At: w.time()}
 	if w.chance(15) && r.Epoch > 1 {
 		r.Epoch = Epoch(1 + w.roll(int(r.Epoch)))
 	}
@@ -152,7 +159,7 @@ func (w *world) goodbye() Goodbye {
 
 func (w *world) downOf() Command {
 	m := w.anyMember()
-	x := Down{Member: m, Voters: near(w, w.d.s.Voters().Index), Moves: w.someMoves()}
+	x := Down{Member: m, Voters: near(w, w.d.s.Voters().Index), Moves: w.someMoves(), At: w.time()}
 	if w.chance(40) {
 		g := w.goodbye()
 		x.Goodbye = &g
@@ -172,6 +179,7 @@ func (w *world) spec() Command {
 		server.Systems = slices.DeleteFunc(slices.Clone(server.Systems), func(SystemID) bool { return w.chance(15) })
 		was := w.d.s.Spec().Servers[id].Removing
 		server.Removing = was != w.chance(20)
+		server.Weight, server.Capacity = w.roll(3), w.roll(3)
 		spec.Servers[id] = server
 		if w.chance(8) || was && w.chance(50) {
 			delete(spec.Servers, id)
@@ -186,7 +194,7 @@ func (w *world) spec() Command {
 			delete(spec.Systems, id)
 		}
 	}
-	c := SetSpec{Was: near(w, w.d.s.Spec().Version), Spec: spec}
+	c := SetSpec{Was: near(w, w.d.s.Spec().Version), Spec: spec, At: w.time()}
 	if w.d.s.Cluster() == "" {
 		c.Cluster = "c1"
 	}
@@ -201,9 +209,10 @@ func (w *world) system(s *System) {
 		s.Guarantee = draw(w, []Guarantee{AtLeastOne, AtMostOne})
 	}
 	if w.chance(15) {
-		draw(w, []func(*System){hooked, plumbed})(s)
+		draw(w, []func(*System){hooked, plumbed, claimable})(s)
 	}
-	if w.chance(15) {
+	w.placing(s)
+	if s.Action == ActionHooks && w.chance(15) {
 		s.Down = draw(w, []string{"down", "other"})
 	}
 	if w.chance(15) {
@@ -235,10 +244,10 @@ func (w *world) command() Command {
 	case 0, 1, 2:
 		return w.register()
 	case 3, 4, 5:
-		return Assign{Moves: w.someMoves()}
+		return Assign{Moves: w.someMoves(), At: w.time()}
 	case 6, 7, 8:
 		return w.report()
-	case 9:
+	case 9, 16:
 		return w.downOf()
 	case 10:
 		return w.goodbye()
@@ -260,7 +269,7 @@ func (w *world) command() Command {
 	case 15:
 		id := draw(w, []SystemID{"one", "least", "ip", "all", "", "none"})
 		if w.chance(30) {
-			return Cleanup{System: id, Item: draw(w, []ItemID{"x", "y", ""})}
+			return Cleanup{System: id, Item: draw(w, []ItemID{"x", "y", ""}), At: w.time()}
 		}
 		return Maintain{System: id, On: w.chance(50)}
 	case 17, 18, 19:
@@ -319,7 +328,13 @@ func (w *world) step(o *oracle) Command {
 // the same log gives the same bytes.
 func TestAgainstOracle(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &world{T: rt, d: founded(t), processes: map[MemberID][]Goodbye{}}
+		w := &world{T: rt, processes: map[MemberID][]Goodbye{}, clock: 1_700_000_000_000}
+		replicas := w.roll(4)
+		w.d = founded(t, func(s *Spec) {
+			for _, id := range []SystemID{"one", "least"} {
+				on(id, func(s *System) { s.Replicas = replicas })(s)
+			}
+		})
 		o := newOracle()
 		o.apply(1, SetSpec{Cluster: "c1", Spec: w.d.s.spec.clone()})
 		for i, m := range []MemberID{"a", "b", "c"} {

@@ -134,12 +134,11 @@ func (s *State) Drained(m MemberID) bool { return len(s.mayHold(m, 1)) == 0 && l
 // owns are the first slots of an owner, by key.
 func (s *State) owns(m MemberID, most int) []Key {
 	var out []Key
-	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
-		if slot.Owner == m {
-			out = append(out, slot.Key)
+	for slot := range s.ownedBy(m).all() {
+		if out = append(out, slot.Key); len(out) == most {
+			break
 		}
-		return len(out) == most
-	})
+	}
 	return out
 }
 

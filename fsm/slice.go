@@ -42,8 +42,10 @@ type Job struct {
 	Alive, Down               string
 	Config                    []byte
 	StartTimeout, StopTimeout time.Duration
+	KillOnTimeout             bool // of ActionClient: the program is killed at the end of StopTimeout
 	Previous                  MemberID
 	Reason                    string
+	Cause                     Cause     // of the move that gave Token
 	Blocked                   []Blocker // at-most-one: wait until these are gone
 }
 

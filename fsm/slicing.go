@@ -25,22 +25,16 @@ func (s *State) Slice(m MemberID, e Epoch, machine string, at Index) Slice {
 		behind: e == 0 || me.Epoch < e,
 		mute:   e == me.Epoch && !me.Settled,
 	}
-	// Counting first is cheaper than letting a list of some hundred thousand
-	// jobs grow.
-	count := p.replicas()
-	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
-		if p.owns(slot) {
-			count++
-		}
-		return false
-	})
+	count := p.replicas() // a list of some hundred thousand jobs need not grow
+	if p.here {
+		count += s.Owned(m)
+	}
 	if count > 0 {
 		out.Want = make([]Job, 0, count)
 	}
-	s.slots.Root().Walk(func(_ []byte, slot *Slot) bool {
+	for slot := range s.concerning(m) {
 		p.add(slot, &out)
-		return false
-	})
+	}
 	p.replicated(&out)
 	p.failed(me, &out)
 	return out
@@ -62,10 +56,12 @@ type slicer struct {
 	sys        System
 	maintained bool
 	items      []Item
+	own        Key // the last slot that the member owns
 }
 
 func (p *slicer) add(slot *Slot, out *Slice) {
 	if p.owns(slot) {
+		p.own = slot.Key
 		job := p.job(slot)
 		if slot.AtMostOne {
 			job.Barred, job.Blocked = !p.holds, p.blocked(slot)
@@ -113,9 +109,14 @@ func (p *slicer) blocked(slot *Slot) []Blocker {
 }
 
 // keep is the newest entry under which the member keeps an at-least-one item
-// until its new owner has acquired it; nil if it need not.
+// until its new owner has acquired it; nil if it need not. Of two ranks of an item a
+// machine holds one: a member that is given a lower one lets go of the higher at once,
+// and one that is given a higher one keeps the lower for as long as it must.
 func (p *slicer) keep(slot *Slot) *Entry {
 	if slot.AtMostOne || slot.Owner == "" || p.owns(slot) || slot.Acquired != 0 || !p.state.keeps(RuleReleaseLast) {
+		return nil
+	}
+	if p.own.System == slot.System && p.own.Item == slot.Item { // slots come by rank
 		return nil
 	}
 	var newest *Entry
@@ -231,8 +232,8 @@ func (s *System) job(slot *Slot) Job {
 	return Job{
 		Key: slot.Key, Token: slot.Token, AtMostOne: slot.AtMostOne, Gated: slot.Gated,
 		Action: s.Action, IP: s.IP, Alive: s.Alive, Down: s.Down, Config: s.Config,
-		StartTimeout: s.StartTimeout, StopTimeout: s.StopTimeout,
-		Previous: slot.Previous, Reason: slot.Reason, Bet: s.hastens(slot.AtMostOne, s.Action),
+		StartTimeout: s.StartTimeout, StopTimeout: s.StopTimeout, KillOnTimeout: s.KillOnTimeout,
+		Previous: slot.Previous, Reason: slot.Reason, Cause: slot.Cause, Bet: s.hastens(slot.AtMostOne, s.Action),
 	}
 }
 
@@ -247,7 +248,7 @@ func (s *State) Rest(m MemberID) []Job {
 		}
 		for _, item := range sys.Items {
 			k := Key{System: id, Item: item.ID}
-			if slot, ok := s.Slot(k); ok && slot.Owner == m {
+			if _, owns := s.OwnsAny(m, id, item.ID); owns {
 				continue
 			}
 			job := sys.job(&Slot{Key: k, AtMostOne: sys.Guarantee == AtMostOne, Reason: "not assigned here at start"})

@@ -26,6 +26,11 @@ func (s *State) slotsUnder(prefix []byte) iter.Seq[Slot] {
 	}
 }
 
+// Ranks yields the slots of one item, by rank.
+func (s *State) Ranks(id SystemID, item ItemID) iter.Seq[Slot] {
+	return s.slotsUnder(itemPrefix(Key{System: id, Item: item}))
+}
+
 // Len is the number of slots.
 func (s *State) Len() int { return s.slots.Len() }
 

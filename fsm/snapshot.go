@@ -42,7 +42,7 @@ func (s *State) Write(w io.Writer) error {
 	out.enc = codec.NewEncoderBytes(&out.body, handle)
 	out.raw(binary.BigEndian.AppendUint32([]byte(snapshotMagic), snapshotVersion))
 	out.record(recordHeader, headerRecord{
-		Cluster: s.cluster, Spec: s.spec.body(), Voters: s.voters, MaxTTL: s.maxTTL, Maintained: s.maintained, Keys: s.keys,
+		Cluster: s.cluster, Spec: s.spec.body(), Voters: s.voters, MaxTTL: s.maxTTL, Maintained: s.maintained, Keys: s.keys, Brakes: s.brakes,
 	})
 	for id, m := range s.Members() {
 		out.record(recordMember, memberRecord{ID: id, Member: m})

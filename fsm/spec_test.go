@@ -42,11 +42,11 @@ func TestSetSpecRefuses(t *testing.T) {
 		{"one address in two systems", func(s *SetSpec) {
 			on("least", func(s *System) { plumbed(s); s.Items[0].Addrs = []string{"198.51.100.2/24"} })(&s.Spec)
 		}, "more than one item"},
-		{"an unknown action", func(s *SetSpec) { on("one", func(s *System) { s.Action = 3 })(&s.Spec) }, "action is unknown"},
+		{"an unknown action", func(s *SetSpec) { on("one", func(s *System) { s.Action = 9 })(&s.Spec) }, "action is unknown"},
 		{"addresses and no word on how", func(s *SetSpec) { on("ip", func(s *System) { s.IP = nil })(&s.Spec) }, "of a system with action ip"},
 		{"hooks with a word on addresses", func(s *SetSpec) { on("one", func(s *System) { s.IP = &IP{} })(&s.Spec) }, "of a system with action ip"},
-		{"hooks with addresses", func(s *SetSpec) { on("one", only(Item{ID: "x", Addrs: []string{"10.0.0.1/32"}}))(&s.Spec) }, "hooks plumb none"},
-		{"hooks with an interface", func(s *SetSpec) { on("one", only(Item{ID: "x", Interface: "eth0"}))(&s.Spec) }, "hooks plumb none"},
+		{"hooks with addresses", func(s *SetSpec) { on("one", only(Item{ID: "x", Addrs: []string{"10.0.0.1/32"}}))(&s.Spec) }, "only the ip action plumbs them"},
+		{"hooks with an interface", func(s *SetSpec) { on("one", only(Item{ID: "x", Interface: "eth0"}))(&s.Spec) }, "only the ip action plumbs them"},
 		{"no address", func(s *SetSpec) { on("ip", only(Item{ID: "x"}))(&s.Spec) }, "has no address"},
 		{"no bits", address("10.0.0.1"), "no address with its bits"},
 		{"no bits at all", address("10.0.0.1/0"), "no address with its bits"},

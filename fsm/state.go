@@ -17,14 +17,16 @@ type State struct {
 	voters   Voters
 	members  *iradix.Tree[Member]
 	slots    *iradix.Tree[*Slot]
-	held     *iradix.Tree[struct{}] // by member, then slot: whose entries are where; derived from slots
+	owned    *iradix.Tree[*owned]   // by member: what each owns; derived from slots, as the next two
+	held     *iradix.Tree[struct{}] // by member, then slot: whose entries are where
+	braked   *iradix.Tree[struct{}] // the slots that are not moved, since they fail wherever they are
 	failures *iradix.Tree[Failure]  // by member, then slot
 	journal  *iradix.Tree[JournalEntry]
 	// maintained are the systems under maintenance, sorted; "" is all.
 	maintained []SystemID
+	brakes     []Brake       // of systems, sorted
 	keys       *Keys         // nil: the key was never rotated
 	maxTTL     time.Duration // the largest lease time any Spec in the log had
-	owners     *owners       // whose the slots are, once somebody asks
 	// Of a State made of Parts: whose, and the index up to which they tell.
 	partOf  MemberID
 	partAt  Index
@@ -38,10 +40,11 @@ func New() *State {
 		spec:     &Spec{},
 		members:  iradix.New[Member](),
 		slots:    iradix.New[*Slot](),
+		owned:    iradix.New[*owned](),
 		held:     iradix.New[struct{}](),
+		braked:   iradix.New[struct{}](),
 		failures: iradix.New[Failure](),
 		journal:  iradix.New[JournalEntry](),
-		owners:   &owners{},
 	}
 }
 

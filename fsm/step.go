@@ -194,7 +194,7 @@ func (s *State) systemsOf(m MemberID) map[SystemID]bool {
 	for _, id := range s.spec.Servers[m].Systems {
 		add(id)
 	}
-	for _, slot := range s.concerning(m) {
+	for slot := range s.concerning(m) {
 		add(slot.System)
 	}
 	for _, f := range s.failuresOf(m) {

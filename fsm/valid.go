@@ -25,6 +25,12 @@ func (s *Spec) invalid() string {
 			}
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.Servers)) {
+		server := s.Servers[id]
+		if why := server.invalid(); why != "" {
+			return fmt.Sprintf("server %q: %s", id, why)
+		}
+	}
 	if _, ok := s.Servers[""]; ok {
 		return "a server has no name"
 	}
@@ -45,6 +51,9 @@ func (s *System) invalid() string {
 	if why := s.invalidAction(); why != "" {
 		return why
 	}
+	if why := s.invalidPlacing(); why != "" {
+		return why
+	}
 	for i, item := range s.Items {
 		switch {
 		case item.ID == "":
@@ -55,6 +64,9 @@ func (s *System) invalid() string {
 			return fmt.Sprintf("item %q is out of order", item.ID)
 		}
 		if why := s.invalidAddrs(item); why != "" {
+			return why
+		}
+		if why := item.invalidPlacing(); why != "" {
 			return why
 		}
 	}

@@ -11,10 +11,12 @@ func (s *System) invalidAction() string {
 	switch {
 	case s.Action == 0:
 		return "it has no action"
-	case s.Action > ActionIP:
+	case s.Action > ActionClient:
 		return "its action is unknown"
 	case (s.Action == ActionIP) != (s.IP != nil):
 		return "how addresses are plumbed is said of a system with action ip, and of no other"
+	case s.Action == ActionClient && (s.Alive != "" || s.Down != ""):
+		return "a program takes its items and lets go of them: it has no hooks"
 	case s.TakeoverAfter < NeverTakeOver:
 		return "its takeover time is negative"
 	case s.TakeoverAfter != 0 && s.Guarantee != AtMostOne:
@@ -57,7 +59,7 @@ func (ip *IP) invalid() string {
 func (s *System) invalidAddrs(item Item) string {
 	if s.Action != ActionIP {
 		if len(item.Addrs) > 0 || item.Interface != "" {
-			return fmt.Sprintf("item %q has addresses, and hooks plumb none", item.ID)
+			return fmt.Sprintf("item %q has addresses, and only the ip action plumbs them", item.ID)
 		}
 		return ""
 	}
