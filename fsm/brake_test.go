@@ -43,6 +43,7 @@ func TestBrakeWhenMostAreLost(t *testing.T) {
 	}{
 		{"two of three at once", nil, func(d *driver) { d.lose("a", second(0)); d.lose("b", second(10)) }, true},
 		{"by clocks that differ", nil, func(d *driver) { d.lose("a", second(5)); d.lose("b", second(0)) }, true},
+		{"by clocks that differ too much", nil, func(d *driver) { d.lose("a", second(11)); d.lose("b", second(0)) }, false},
 		{"one after the other", nil, func(d *driver) { d.lose("a", second(0)); d.lose("b", second(11)) }, false},
 		{"one of three", nil, func(d *driver) { d.lose("a", second(0)) }, false},
 		{"one that stopped in order", nil, func(d *driver) {

@@ -43,9 +43,36 @@ func read(t testing.TB, raw []byte) *State {
 	return s
 }
 
+// placed is a State with all that came with replicas, brakes and programs.
+func placed(t testing.TB) *State {
+	d := founded(t, func(s *Spec) {
+		*s = placedSpec()
+		on("one", func(s *System) { s.NoBrake = true })(s)
+	})
+	d.give("a", Key{System: "least", Item: "1", Rank: 1}, oneX)
+	d.must(Report{Member: "c", Epoch: d.epoch("c"), Programs: &Programs{Systems: []SystemID{"least"}}, At: second(0)})
+	d.must(d.respec(func(s *Spec) {
+		*s = placedSpec()
+		on("one", func(s *System) { s.Delay = time.Second })(s)
+	}))
+	d.cause(oneX, "c", CauseFailed, second(1))
+	d.fails(oneX, second(2))
+	d.lose("a", second(3))
+	d.lose("b", second(4))
+	if c := d.memberOf("c"); len(d.s.Brakes()) == 0 || len(d.s.BrakedSlots()) != 1 || len(c.Programs) != 1 || d.memberOf("a").Lost == 0 {
+		t.Fatalf("something is not there:\n%s", textOf(d.s))
+	}
+	return d.s
+}
+
 func TestGoldenSnapshot(t *testing.T) {
-	s := rich(t)
-	raw := golden(t, "snapshot-v1", snapshot(t, s))
+	t.Run("before replicas", func(t *testing.T) { goldenSnapshot(t, "snapshot-v1", rich(t)) })
+	t.Run("with replicas", func(t *testing.T) { goldenSnapshot(t, "snapshot-v1-replicas", placed(t)) })
+}
+
+func goldenSnapshot(t *testing.T, name string, s *State) {
+	t.Helper()
+	raw := golden(t, name, snapshot(t, s))
 	got := read(t, raw)
 	if err := Check(got); err != nil {
 		t.Fatal(err)
@@ -73,7 +100,7 @@ func TestGoldenSnapshot(t *testing.T) {
 		t.Error("the journals differ")
 	}
 	if !reflect.DeepEqual(got.Spec(), s.Spec()) || got.Cluster() != s.Cluster() ||
-		got.MaxTTL() != s.MaxTTL() || fmt.Sprint(got.Voters()) != fmt.Sprint(s.Voters()) {
+		got.MaxTTL() != s.MaxTTL() || !reflect.DeepEqual(got.Brakes(), s.Brakes()) || len(got.BrakedSlots()) != len(s.BrakedSlots()) || fmt.Sprint(got.Voters()) != fmt.Sprint(s.Voters()) {
 		t.Error("the headers differ")
 	}
 }
