@@ -2,197 +2,289 @@ package placement
 
 import (
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/flip-ha/flip/fsm"
 )
 
-// nobody stands for no member, or for one that does not serve the system.
-const nobody = -1
-
-// item is one slot while it is planned; members are their places in serving.
-type item struct {
-	token fsm.Token
-	owner int32
-	home  int32 // as stored, later as planned
-	was   int32 // the home as stored
-	owned bool  // by somebody, perhaps one who serves the system no longer
-}
-
-// group is one system while it is planned.
+// group is one system while it is planned. Its units are its items or, of choose_one,
+// all of them as one; a unit has a place for each rank.
 type group struct {
 	*planning
+	*slots
 	sys     fsm.System
-	serving []fsm.MemberID         // in Order
-	at      map[fsm.MemberID]int32 // where each stands in serving
-	usable  []bool                 // of each in serving
-	settled []bool
-	counts  []bool // homes are dealt to it: see count
-	alive   []int  // the usable ones
-	items   []item
-	next    int    // the item that take has come to
-	rehomed string // the reason for a new home
+	seat    []seat // in Order
+	zones   int
+	at      map[fsm.MemberID]int32 // where each stands in seat
+	local   []int32                // the seat of each of memory's numbers; nobody
+	company []fsm.SystemID
+	ties    *ties
+	units   int
+	own     []int32           // by place: the seat of who has it; nobody
+	home    []int32           // by place: as stored, later as planned
+	bad     map[int32][]int32 // by unit: where it has failed
+	tops    map[int32]int     // the best grade for units that are not like others
+	best    int               // the best grade for all others
+	pool    []int32           // the seats that cost least for units that are nowhere yet
+	fixed   map[int32]bool    // places that are left as they are, whatever would be better
+	turns   []int32           // by unit: how many before it have a home that can have nothing
+	final   []int32           // by place: who is to have it; nobody
+	left    []int64           // the load that each seat ends with
+	had     []int64           // and begins with, once somebody asks
+	fresh   bool              // nothing has a home yet
+	stopped bool              // nothing of it is moved until somebody cleans up
 }
 
-func newGroup(p *planning, sys fsm.System) *group {
-	g := &group{planning: p, sys: sys, items: make([]item, len(sys.Items)), at: map[fsm.MemberID]int32{}}
-	g.rehomed = "new home: " + string(sys.Name) + " was balanced anew"
-	for _, id := range p.order {
-		server := p.spec.Servers[id]
-		if server.Removing || !slices.Contains(server.Systems, sys.Name) {
-			continue
-		}
-		m, registered := p.state.Member(id)
-		_, out := p.why[id]
-		if !out {
-			g.alive = append(g.alive, len(g.serving))
-		}
-		g.at[id] = int32(len(g.serving))
-		g.serving = append(g.serving, id)
-		g.usable = append(g.usable, !out)
-		g.settled = append(g.settled, m.Settled)
-		g.counts = append(g.counts, registered)
+// place finds out who is to have what of a system.
+func (p *planning) place(id fsm.SystemID) *group {
+	g := &group{
+		planning: p, sys: p.spec.Systems[id], slots: p.memory.systems[id], at: map[fsm.MemberID]int32{},
+		bad: map[int32][]int32{}, tops: map[int32]int{},
 	}
-	for i := range g.items {
-		g.items[i] = item{owner: nobody, home: nobody, was: nobody}
+	g.company = p.company(id)
+	g.ties = p.tiesOf(&g.sys)
+	g.seats()
+	g.look()
+	g.homes()
+	g.owners()
+	g.stopped = p.stopped(id)
+	if held := g.heldPlaces(); len(held) > 0 {
+		g.hold(held)
+		g.owners()
 	}
+	g.wait()
+	p.groups[id] = g
 	return g
 }
 
-// take records a slot of the State. Slots come in the order of the items; one
-// that the Spec does not have is passed by.
-func (g *group) take(slot fsm.Slot) {
-	for g.next < len(g.items) && g.sys.Items[g.next].ID < slot.Item {
-		g.next++
+func (g *group) single() bool { return g.sys.Split == fsm.ChooseOne }
+
+func (g *group) unitOf(item int) int {
+	if g.single() {
+		return 0
 	}
-	if g.next == len(g.items) || g.sys.Items[g.next].ID != slot.Item || slot.Rank != 0 {
-		return
-	}
-	home := g.place(slot.Home)
-	g.items[g.next] = item{token: slot.Token, owner: g.place(slot.Owner), home: home, was: home, owned: slot.Owner != ""}
+	return item
 }
 
-// place is where a member stands in serving.
-func (g *group) place(m fsm.MemberID) int32 {
-	if at, serves := g.at[m]; serves {
-		return at
+// wellFor is for how long a member has been well.
+func (p *planning) wellFor(id fsm.MemberID) time.Duration {
+	if p.v.Well == nil {
+		return 1<<63 - 1
 	}
-	return nobody
+	return p.v.Well[id]
 }
 
-func (g *group) key(i int) fsm.Key { return fsm.Key{System: g.sys.Name, Item: g.sys.Items[i].ID} }
-
-// The grades of a member for an item. An owner of grade fit keeps the item; a
-// lower one only when nobody is fit.
-const (
-	useless = iota // down, leaving, or not serving the system
-	flawed         // usable, but what it takes has failed here for this item
-	fit
-	// ready is fit and able to act at once: an unsettled member would hold an
-	// at-most-one item back for its slack (LEASES.md, L6).
-	ready
-)
-
-// grade of a member for an item whose failures are given.
-func (g *group) grade(member int32, failures []failure) int {
-	switch {
-	case member == nobody || !g.usable[member]:
-		return useless
-	case slices.ContainsFunc(failures, func(f failure) bool { return f.member == g.serving[member] }):
-		return flawed
-	case g.sys.Guarantee == fsm.AtMostOne && !g.settled[member]:
-		return fit
-	default:
-		return ready
+// look translates what the memory has into seats.
+func (g *group) look() {
+	g.units = len(g.sys.Items)
+	if g.single() {
+		g.units = min(1, g.units)
 	}
-}
-
-// best is the highest grade that any member has.
-func (g *group) best(failures []failure) int {
-	best := useless
-	for _, m := range g.alive {
-		best = max(best, g.grade(int32(m), failures))
-	}
-	return best
-}
-
-// stays reports whether an owner of this grade keeps what it has: it must be
-// fit, or as good as anybody when nobody is.
-func stays(grade, best int) bool { return grade >= flawed && grade >= min(best, fit) }
-
-// move gives an item to a member, or only a new home when it has it already.
-// reason is used when the owner is no cause in itself.
-func (g *group) move(i int, to int32, reason string) {
-	if len(g.urgent) >= g.budget { // nothing else fits
-		return
-	}
-	it := g.items[i]
-	m := fsm.Move{Key: g.key(i), Was: it.token}
-	if it.home != it.was {
-		m.Home = g.serving[it.home]
-	}
-	if to == nobody || to == it.owner { // at most the home changes
-		if m.Home != "" && it.owned {
-			m.To, m.Reason = g.owner(i), g.rehomed
-			g.postpone(m)
-		}
-		return
-	}
-	m.To = g.serving[to]
-	if m.Reason = g.cause(i); m.Reason != "" {
-		g.urgent = append(g.urgent, m)
-		return
-	}
-	m.Reason = reason
-	g.postpone(m)
-}
-
-func (g *group) postpone(m fsm.Move) {
-	if len(g.later) < g.budget {
-		g.later = append(g.later, m)
-	}
-}
-
-// owner is the name of an item's owner, also of one that does not serve the
-// system any more.
-func (g *group) owner(i int) fsm.MemberID {
-	if it := g.items[i]; it.owner != nobody {
-		return g.serving[it.owner]
-	}
-	slot, _ := g.state.Slot(g.key(i))
-	return slot.Owner
-}
-
-// maxReason keeps what a hook or the kernel said from filling the log.
-const maxReason = 200
-
-// cause says why an item cannot stay with its owner, or nothing.
-func (g *group) cause(i int) string {
-	it := g.items[i]
-	switch {
-	case !it.owned && it.token == 0:
-		return "first assignment"
-	case !it.owned:
-		return "nobody had it"
-	}
-	owner := g.owner(i)
-	if _, member := g.spec.Servers[owner]; !member {
-		return string(owner) + " was removed from the configuration"
-	}
-	if why, out := g.why[owner]; out {
-		return why
-	}
-	if it.owner == nobody {
-		return string(owner) + " serves " + string(g.sys.Name) + " no longer"
-	}
-	for _, f := range g.failures(i) {
-		if f.member == owner {
-			text := strings.ToValidUTF8(f.text[:min(len(f.text), maxReason)], "")
-			if g.sys.Action == fsm.ActionIP {
-				return string(owner) + " cannot hold it: " + text
+	g.local = make([]int32, len(g.names)+1)
+	for n := range g.local {
+		g.local[n] = nobody
+		if n > 0 {
+			if at, serves := g.at[g.names[n-1]]; serves {
+				g.local[n] = at
 			}
-			return "the hook failed on " + string(owner) + ": " + text
 		}
 	}
-	return ""
+	g.scratch(g.units * g.ranks)
+	g.own, g.home, g.final, g.turns = g.slots.own, g.slots.home, g.slots.to, g.slots.turns
+	if g.single() {
+		g.lookAtAll()
+	} else {
+		for at, k := range g.all {
+			g.own[at], g.home[at] = g.local[k.owner+1], g.local[k.home+1]
+		}
+	}
+	for k, failures := range g.failed {
+		if k.System != g.sys.Name {
+			continue
+		}
+		if i, in := g.find(k.Item); in {
+			g.fail(int32(g.unitOf(i)), failures)
+		}
+	}
+	for m := range g.seat {
+		g.best = max(g.best, g.seat[m].grade)
+	}
+	g.pooled()
+	if g.single() {
+		g.gather()
+	}
+}
+
+func (g *group) fail(unit int32, failures []failure) {
+	for _, f := range failures {
+		if at, serves := g.at[f.member]; serves && !slices.Contains(g.bad[unit], at) {
+			g.bad[unit] = append(g.bad[unit], at)
+		}
+	}
+}
+
+// pooled finds the seats for what is nowhere yet.
+func (g *group) pooled() {
+	least := rated(-1)
+	for m := range int32(len(g.seat)) {
+		c := g.base(m, g.seat[m].grade, false)
+		switch {
+		case c == impossible:
+			continue
+		case least < 0 || c < least:
+			least, g.pool = c, g.pool[:0]
+			fallthrough
+		case c == least:
+			g.pool = append(g.pool, m)
+		}
+	}
+}
+
+// base is what a seat costs by itself.
+func (g *group) base(m int32, grade int, keeps bool) rated {
+	if grade == useless {
+		return impossible
+	}
+	return g.seat[m].company<<atCompany | layer(grade == flawed, atFailed) |
+		layer(grade == young && !keeps, atYoung) | layer(grade == fit && !keeps, atWaiting)
+}
+
+// lookAtAll finds, for each rank of a choose_one system, the home that is stored first.
+func (g *group) lookAtAll() {
+	for rank := range g.own {
+		g.own[rank], g.home[rank] = nobody, nobody
+		for at := rank; at < len(g.all) && g.home[rank] == nobody; at += g.ranks {
+			if home := g.local[g.all[at].home+1]; home != nobody && !slices.Contains(g.home[:rank], home) {
+				g.home[rank] = home
+			}
+		}
+	}
+}
+
+// gather finds, for each rank of a choose_one system, who has most of the items of
+// those that can keep them, or of all.
+func (g *group) gather() {
+	for rank := range g.own {
+		count := make([]int, len(g.seat))
+		for at := rank; at < len(g.all); at += g.ranks {
+			if owner := g.local[g.all[at].owner+1]; owner != nobody {
+				count[owner]++
+			}
+		}
+		for _, keeping := range []bool{true, false} {
+			for m := range int32(len(g.seat)) {
+				if count[m] == 0 || slices.Contains(g.own[:rank], m) || keeping && !keeps(g.grade(0, m), g.top(0)) {
+					continue
+				}
+				if g.own[rank] == nobody || keeping && count[m] > count[g.own[rank]] {
+					g.own[rank] = m
+				}
+			}
+		}
+	}
+}
+
+// special reports whether a unit may not simply be where the others may be.
+func (g *group) special(i int32) bool {
+	return len(g.bad) > 0 && len(g.bad[i]) > 0 || len(g.ties.with) > 0 && g.tied(i)
+}
+
+func (g *group) tied(i int32) bool {
+	if g.single() {
+		return slices.ContainsFunc(g.sys.Items, func(item fsm.Item) bool { return g.ties.single(item.ID) })
+	}
+	return g.ties.single(g.sys.Items[i].ID)
+}
+
+// grade of a seat for a unit.
+func (g *group) grade(i, m int32) int {
+	grade := g.seat[m].grade
+	if grade == useless || !g.special(i) {
+		return grade
+	}
+	if len(g.ties.with) > 0 && !g.allowed(i, m) {
+		return useless
+	}
+	if slices.Contains(g.bad[i], m) {
+		return flawed
+	}
+	return grade
+}
+
+func (g *group) allowed(i, m int32) bool {
+	if !g.single() {
+		return g.ties.allow(g.sys.Items[i].ID, g.seat[m].id)
+	}
+	for at := range g.sys.Items {
+		if !g.ties.allow(g.sys.Items[at].ID, g.seat[m].id) {
+			return false
+		}
+	}
+	return true
+}
+
+// top is the best grade that a seat has for a unit.
+func (g *group) top(i int32) int {
+	if !g.special(i) {
+		return g.best
+	}
+	if top, known := g.tops[i]; known {
+		return top
+	}
+	top := useless
+	for m := range int32(len(g.seat)) {
+		top = max(top, g.grade(i, m))
+	}
+	g.tops[i] = top
+	return top
+}
+
+// keeps reports whether an owner of this grade keeps what it has, when top is the best.
+func keeps(grade, top int) bool { return grade > flawed || grade == flawed && top == flawed }
+
+// weight of a unit.
+func (g *group) weight(i int32) int64 {
+	switch {
+	case g.single():
+		return g.total
+	case g.weighty:
+		return int64(g.sys.Items[i].Load())
+	default:
+		return g.heaviest
+	}
+}
+
+// prefer are the members that a unit is to be on.
+func (g *group) prefer(i int32) []fsm.MemberID {
+	if !g.choosy {
+		return nil
+	}
+	return g.sys.Items[i].Prefer
+}
+
+// preferred is how far down its list a seat stands for a unit; the length of the list
+// when it is not on it.
+func (g *group) preferred(i, m int32) int {
+	list := g.prefer(i)
+	if len(list) == 0 {
+		return 0
+	}
+	at := slices.Index(list, g.seat[m].id)
+	if at < 0 {
+		at = len(list)
+	}
+	return min(at, maxPrefer)
+}
+
+// ownOf and homesOf are the places of a unit.
+func (g *group) ownOf(i int32) []int32   { return g.own[int(i)*g.ranks : (int(i)+1)*g.ranks] }
+func (g *group) homesOf(i int32) []int32 { return g.home[int(i)*g.ranks : (int(i)+1)*g.ranks] }
+
+func contains[T comparable](list []T, x T) bool {
+	for _, have := range list {
+		if have == x {
+			return true
+		}
+	}
+	return false
 }

@@ -1,183 +1,336 @@
 package placement
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
-// count says to whom homes are dealt, in Order. A server that has never registered may
-// never come: it counts only where nothing has a home yet, as in Flip's dealing, and
-// where it was dealt one then.
-func (g *group) count() []int {
-	fresh := true
-	for _, it := range g.items {
-		if it.home != nobody {
-			fresh, g.counts[it.home] = false, true
+// homes finds a home for every place that has none, or whose home serves the system no
+// longer. Other homes stay, unless who serves the system has changed, or what homes are
+// dealt by.
+//
+// When nothing has a home yet, and nothing but the number of items matters, that is
+// Flip's dealing exactly: item i to member i mod N, whether it is up or not.
+func (g *group) homes() {
+	g.count()
+	missing := g.homeless()
+	if len(missing) == 0 && !g.sys.Rehome {
+		return
+	}
+	among := g.among()
+	if len(among) == 0 {
+		return
+	}
+	h := g.homeStage(missing)
+	if g.sys.Rehome {
+		h.unhouse()
+	}
+	h.deal(among)
+	h.settle()
+	h.rank()
+}
+
+// count says to whom homes are dealt. A server that has never registered may never
+// come: it counts only where nothing has a home yet, as in Flip's dealing, and where it
+// was dealt one then.
+func (g *group) count() {
+	g.fresh = true
+	for at, home := range g.home {
+		if home == nobody {
+			continue
+		}
+		g.fresh, g.seat[home].counts = false, true
+		if !g.seat[home].chosen {
+			g.home[at] = nobody
 		}
 	}
-	out := make([]int, 0, len(g.serving))
-	for m := range g.serving {
-		if fresh || g.counts[m] {
-			out = append(out, m)
+	for m := range g.seat {
+		g.seat[m].counts = g.seat[m].counts || g.fresh
+	}
+}
+
+func (g *group) among() []int32 {
+	var out []int32
+	for m := range g.seat {
+		if g.seat[m].counts && g.seat[m].chosen {
+			out = append(out, int32(m))
 		}
 	}
 	return out
 }
 
-// homes gives a home to every item that has none, or whose home serves the
-// system no longer: its owner, as far as that leaves the others their share; else the
-// member with the fewest, on ties the one that Flip deals to, then the first in Order.
-// When nothing has a home yet that is Flip's dealing exactly: item i to member i mod N,
-// whether it is up or not.
-//
-// Other items keep their homes, unless who serves the system has changed.
-func (g *group) homes() {
-	among := g.count()
-	n := len(among)
-	if n == 0 {
-		return
-	}
-	place := make([]int, len(g.serving)) // of each in serving among those that count
-	for i, m := range among {
-		place[m] = i
-	}
-	count, homeless := make([]int, n), 0
-	for _, it := range g.items {
-		if it.home != nobody {
-			count[place[it.home]]++
-		} else {
-			homeless++
+// homeless are the units that lack a home.
+func (g *group) homeless() []int32 {
+	var out []int32
+	for i := range int32(g.units) {
+		if slices.Contains(g.homesOf(i), nobody) {
+			out = append(out, i)
 		}
 	}
-	if homeless > 0 && homeless < len(g.items) {
-		g.settle(among, place, count, homeless)
-	}
-	for i := range g.items {
-		if g.items[i].home != nobody {
-			continue
+	return out
+}
+
+// housing is the dealing of homes.
+type housing struct {
+	*stage
+	g    *group
+	was  []int32 // the homes that were valid before
+	turn []int32 // the place of each seat among those that count
+	n    int32   // of them
+}
+
+func (g *group) homeStage(missing []int32) *housing {
+	h := &housing{g: g, was: slices.Clone(g.home), turn: make([]int32, len(g.seat))}
+	for m := range g.seat {
+		if s := &g.seat[m]; s.counts && s.chosen {
+			h.turn[m] = h.n
+			h.n++
 		}
-		home := i % n
-		if least := lowest(count); count[home] > count[least] {
-			home = least
-		}
-		g.items[i].home = int32(among[home])
-		count[home]++
 	}
-	if g.sys.Rehome {
-		g.balance(among, place, count)
+	h.stage = &stage{
+		loads: newLoads(g.seat), zones: g.zones, ranks: g.ranks, weight: g.weight,
+		need: func(int32) int { return g.ranks }, cost: h.cost, mine: h.mine, tie: h.tie, kind: h.kind,
+		takes: func(s *seat) bool { return s.counts && s.chosen }, guest: none,
+		even: !g.weighty, alike: g.ranks == 1 && !g.choosy, to: g.home, work: missing, zoned: make([]int, g.zones),
+	}
+	for i := range int32(g.units) {
+		for _, m := range h.of(i) {
+			if m != nobody {
+				h.load[m] += g.weight(i)
+			}
+		}
+		if g.sys.Rehome {
+			h.loose = append(h.loose, i)
+		}
+	}
+	if !g.sys.Rehome && g.ranks > 1 {
+		h.loose = missing
+	}
+	return h
+}
+
+func (h *housing) wasOf(i int32) []int32 { return h.was[int(i)*h.ranks : (int(i)+1)*h.ranks] }
+
+// cost of a home: where it was, if homes are to stay; then where it is preferred.
+func (h *housing) cost(i, m int32) rated {
+	s := &h.g.seat[m]
+	if !s.counts || !s.chosen {
+		return impossible
+	}
+	stays := h.g.sys.Rehome || contains(h.wasOf(i), m)
+	return s.company<<atCompany | layer(!stays, atEarly) | rated(h.g.preferred(i, m))<<atPrefer
+}
+
+// mine: a home that stays, or that is where the unit is already.
+func (h *housing) mine(i, m int32) bool {
+	return contains(h.wasOf(i), m) || h.ranks > 1 && contains(h.g.ownOf(i), m)
+}
+
+// tie is Flip's dealing: the first place of unit i is with member i mod N; the others
+// are with those that follow, one further each time around, so that those of one
+// member are not all with the next.
+func (h *housing) tie(i, m int32) int32 {
+	d := (h.turn[m] - i%h.n + h.n) % h.n
+	if d == 0 || h.n < 3 {
+		return d
+	}
+	return 1 + (d-1+i/h.n)%(h.n-1)
+}
+
+func (h *housing) kind(i int32, b []byte) []byte {
+	b = appendSeats(b, h.wasOf(i))
+	if h.ranks > 1 {
+		b = appendSeats(b, h.g.ownOf(i))
+	}
+	return h.g.appendPrefer(b, i)
+}
+
+// unhouse takes away homes that are to be elsewhere once homes may change: of units
+// with a preference that is not theirs, of such that are not spread over the zones, and
+// what is too much for a member.
+func (h *housing) unhouse() {
+	out := map[int32]bool{}
+	for _, i := range h.work {
+		out[i] = true
+	}
+	if h.g.choosy || h.ranks > 1 && h.zones > 1 || len(h.g.company) > 0 {
+		for i := range int32(h.g.units) {
+			if !out[i] && h.unsettled(i) {
+				out[i] = true
+				h.work = append(h.work, i)
+			}
+		}
+	}
+	for i := int32(h.g.units) - 1; i >= 0; i-- {
+		for _, m := range h.of(i) {
+			if m != nobody && h.load[m] > h.seat[m].limit && !out[i] {
+				out[i] = true
+				h.work = append(h.work, i)
+				h.put(i, nil)
+			}
+		}
+	}
+	h.short = false
+	slices.Sort(h.work)
+}
+
+// deal finds homes for the units that lack one.
+func (h *housing) deal(among []int32) {
+	rest := h.work
+	if h.ranks == 1 {
+		rest = h.pinned()
+		h.stay(rest)
+		if !h.g.choosy && len(h.g.company) == 0 {
+			h.dealSingles(among, rest)
+			return
+		}
+	}
+	for _, i := range h.heaviestFirst(rest) {
+		h.choose(i)
 	}
 }
 
-// settle has items without a home be at home where they are, unless that gives a
+// pinned gives the units that prefer a member to it, and returns the others.
+func (h *housing) pinned() []int32 {
+	if !h.g.choosy {
+		return h.work
+	}
+	var rest []int32
+	for _, i := range h.work {
+		if len(h.g.prefer(i)) > 0 {
+			h.choose(i)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	return rest
+}
+
+// dealSingles deals like Flip: each to the one whose turn it is, unless another has
+// less.
+func (h *housing) dealSingles(among, rest []int32) {
+	heap := newHeap(&h.loads, among)
+	for _, i := range h.heaviestFirst(rest) {
+		if h.of(i)[0] != nobody {
+			continue
+		}
+		m := heap.take(h.weight(i), among[i%h.n])
+		h.of(i)[0] = m
+		h.short = h.short || m == nobody
+	}
+}
+
+func (st *stage) heaviestFirst(units []int32) []int32 {
+	if st.even {
+		return units
+	}
+	out := slices.Clone(units)
+	slices.SortStableFunc(out, func(a, b int32) int { return cmp.Compare(st.weight(b), st.weight(a)) })
+	return out
+}
+
+// stay has units without a home be at home where they are, unless that gives a
 // member more than it would have if they were all dealt to those with the fewest: an
 // item that has found another owner need not move once more.
-func (g *group) settle(among, place, count []int, homeless int) {
-	full := slices.Clone(count)
-	for range homeless {
-		full[lowest(full)]++
+func (h *housing) stay(rest []int32) {
+	if h.g.fresh || len(rest) == 0 {
+		return
 	}
-	share := full[lowest(full)]
+	full := loads{seat: h.seat, load: slices.Clone(h.load), unit: h.unit}
+	heap := newHeap(&full, h.g.among())
+	for _, i := range rest {
+		heap.take(h.weight(i), nobody)
+	}
+	share := int64(0)
+	if len(heap.of) > 0 {
+		share = full.load[heap.of[0]]
+	}
 	more := 0 // of them get one above the share
-	for at, n := range full {
-		if n > share && n > count[at] {
+	for at, n := range full.load {
+		if n > share && n > h.load[at] {
 			more++
 		}
 	}
-	for i := range g.items {
-		it := &g.items[i]
-		if it.home != nobody || it.owner == nobody || !slices.Contains(among, int(it.owner)) {
+	for _, i := range rest {
+		owner := h.g.ownOf(i)[0]
+		if h.of(i)[0] != nobody || owner == nobody || h.cost(i, owner) == impossible || !h.room(owner, h.weight(i)) {
 			continue
 		}
-		switch at := place[it.owner]; {
-		case count[at] < share:
-		case count[at] == share && more > 0:
+		switch {
+		case !h.even || h.seat[owner].share > 1:
+			if h.load[owner]+h.weight(i) > full.load[owner] {
+				continue
+			}
+		case h.load[owner] < share:
+		case h.load[owner] == share && more > 0:
 			more--
 		default:
 			continue
 		}
-		it.home = it.owner
-		count[place[it.owner]]++
+		h.put(i, []int32{owner})
 	}
 }
 
-// balance moves homes from the member with the most, the last of equals, to the
-// one with the fewest, the first of equals, until they differ by one at most.
-// No smaller number of moves can do that. A member gives its last items away.
-func (g *group) balance(among, place, count []int) {
-	if count[highest(count)]-count[lowest(count)] <= 1 {
+// rank gives each home its rank again: who stays keeps it, others take what is free.
+func (h *housing) rank() {
+	if h.ranks == 1 {
 		return
 	}
-	of := make([][]int, len(count))
-	for i, it := range g.items {
-		at := place[it.home]
-		of[at] = append(of[at], i)
+	first := make([]int64, len(h.seat)) // units that each is the first home of
+	for i := range int32(h.g.units) {
+		h.rankOne(i, first)
 	}
-	for {
-		from, to := highest(count), lowest(count)
-		if count[from]-count[to] <= 1 {
-			return
-		}
-		last := len(of[from]) - 1
-		g.items[of[from][last]].home = int32(among[to])
-		of[from] = of[from][:last]
-		count[from]--
-		count[to]++
+	if h.g.sys.Rehome {
+		h.levelFirst(first)
 	}
 }
 
-// lowest is the first index of the smallest number.
-func lowest(count []int) int {
-	at := 0
-	for i, n := range count {
-		if n < count[at] {
-			at = i
+func (h *housing) rankOne(i int32, first []int64) {
+	members, was := slices.Clone(h.of(i)), h.wasOf(i)
+	to := h.of(i)
+	var free []int32
+	for _, m := range members {
+		if m != nobody && !contains(was, m) {
+			free = append(free, m)
 		}
 	}
-	return at
-}
-
-// highest is the last index of the largest number.
-func highest(count []int) int {
-	at := 0
-	for i, n := range count {
-		if n >= count[at] {
-			at = i
+	slices.SortFunc(free, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(h.g.preferred(i, a), h.g.preferred(i, b)),
+			cmp.Compare(first[a]*h.seat[b].share, first[b]*h.seat[a].share), cmp.Compare(h.tie(i, a), h.tie(i, b)))
+	})
+	for r := range to {
+		to[r] = nobody
+		if was[r] != nobody && contains(members, was[r]) {
+			to[r] = was[r]
 		}
 	}
-	return at
-}
-
-// commonHome is the one home of all items of a choose_one system: the first
-// that is stored and still serves it, else the first member in Order that counts.
-func (g *group) commonHome() {
-	among := g.count()
-	if len(among) == 0 {
-		return
-	}
-	home := int32(among[0])
-	for _, it := range g.items {
-		if it.home != nobody {
-			home = it.home
-			break
+	for r := range to {
+		if to[r] == nobody && len(free) > 0 {
+			to[r], free = free[0], free[1:]
 		}
 	}
-	for i := range g.items {
-		g.items[i].home = home
+	if to[0] != nobody {
+		first[to[0]] += h.weight(i)
 	}
 }
 
-// countOwned is how many items each member owns.
-func (g *group) countOwned() []int {
-	count := make([]int, len(g.serving))
-	for _, it := range g.items {
-		if it.owner != nobody {
-			count[it.owner]++
+// levelFirst changes ranks about until no member is the first home of more than
+// another that could be instead, by more than one.
+func (h *housing) levelFirst(first []int64) {
+	for changed := true; changed; {
+		changed = false
+		for i := range int32(h.g.units) {
+			to, w := h.of(i), h.weight(i)
+			for r := 1; r < h.ranks && to[0] != nobody && len(h.g.prefer(i)) == 0; r++ {
+				a, b := to[0], to[r]
+				if b == nobody || (2*first[a]-w)*h.seat[b].share <= (2*first[b]+w)*h.seat[a].share {
+					continue
+				}
+				to[0], to[r] = b, a
+				first[a] -= w
+				first[b] += w
+				changed = true
+			}
 		}
 	}
-	return count
-}
-
-// failures are the members whose hook has failed for an item.
-func (g *group) failures(i int) []failure {
-	if len(g.failed) == 0 {
-		return nil
-	}
-	return g.failed[g.key(i)]
 }

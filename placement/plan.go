@@ -1,8 +1,8 @@
 package placement
 
 import (
-	"maps"
 	"slices"
+	"time"
 
 	"github.com/flip-ha/flip/fsm"
 )
@@ -14,30 +14,15 @@ func Plan(v View) Result { return new(Planner).Plan(v) }
 // Planner makes plans, and remembers what of a State it need not look at again when
 // the next one differs little. Its answers are those of Plan. The zero value is ready;
 // it is not safe for concurrent use.
-type Planner struct{}
+type Planner struct{ memory memory }
 
 // Plan is as the function.
-func (*Planner) Plan(v View) Result {
-	p := newPlanning(v)
-	groups := p.groups()
-	var g *group // of the last slot: slots come ordered by system
-	for slot := range v.State.Slots() {
-		if g == nil || g.sys.Name != slot.System {
-			g = groups[slot.System]
-		}
-		if g != nil { // else of an item that is gone: Apply has taken it from its owner
-			g.take(slot)
-		}
+func (p *Planner) Plan(v View) Result {
+	pl := p.planning(v)
+	for _, id := range pl.systems() {
+		pl.place(id).emit()
 	}
-	for _, id := range slices.Sorted(maps.Keys(groups)) {
-		switch g := groups[id]; g.sys.Split {
-		case fsm.ChooseOne:
-			g.chooseOne()
-		default:
-			g.shard()
-		}
-	}
-	return Result{Moves: append(p.urgent, p.later...)[:min(p.budget, len(p.urgent)+len(p.later))], Urgent: len(p.urgent)}
+	return pl.result()
 }
 
 // failure is what a member could not do for an item.
@@ -48,35 +33,41 @@ type failure struct {
 
 // planning is one call of Plan.
 type planning struct {
-	state  *fsm.State
+	*memory
+	v      View
 	spec   *fsm.Spec
 	order  []fsm.MemberID
 	why    map[fsm.MemberID]string // of those that can hold nothing, in words
 	failed map[fsm.Key][]failure
+	groups map[fsm.SystemID]*group // those placed already
 	budget int
-	// urgent gives somebody what nobody usable has; later is all else. Neither
-	// grows beyond the budget.
+	// urgent gives somebody what nobody usable has; later is all else. None of the
+	// lists grows beyond the budget, or beyond fsm.MaxMoves.
 	urgent, later []fsm.Move
+	held          []Held
+	unplaced      []Unplaced
+	again         time.Duration
 }
 
-func newPlanning(v View) *planning {
-	p := &planning{
-		state: v.State, spec: v.State.Spec(),
+func (p *Planner) planning(v View) *planning {
+	p.memory.read(v.State)
+	pl := &planning{
+		memory: &p.memory, v: v, spec: v.State.Spec(), groups: map[fsm.SystemID]*group{},
 		why: map[fsm.MemberID]string{}, failed: map[fsm.Key][]failure{}, budget: v.Budget,
 	}
-	if p.budget <= 0 || p.budget > fsm.MaxMoves {
-		p.budget = fsm.MaxMoves
+	if pl.budget <= 0 || pl.budget > fsm.MaxMoves {
+		pl.budget = fsm.MaxMoves
 	}
-	p.order = Order(p.spec.Servers)
-	for _, id := range p.order {
+	pl.order = Order(pl.spec.Servers)
+	for _, id := range pl.order {
 		if why := unusable(v, id); why != "" {
-			p.why[id] = string(id) + " " + why
+			pl.why[id] = string(id) + " " + why
 		}
 	}
 	for m, f := range v.State.Failures() {
-		p.failed[f.Key] = append(p.failed[f.Key], failure{m, f.Err})
+		pl.failed[f.Key] = append(pl.failed[f.Key], failure{m, f.Err})
 	}
-	return p
+	return pl
 }
 
 // unusable says why a server can hold nothing, or nothing.
@@ -99,14 +90,66 @@ func unusable(v View, id fsm.MemberID) string {
 	}
 }
 
-// groups makes a group of each system whose items have slots, but not of one
-// under maintenance: of that nothing moves.
-func (p *planning) groups() map[fsm.SystemID]*group {
-	out := map[fsm.SystemID]*group{}
+// result puts the lists together.
+func (p *planning) result() Result {
+	moves := append(p.urgent, p.later...)
+	moves = moves[:min(p.budget, len(moves))]
+	return Result{
+		Moves: moves, Urgent: min(len(p.urgent), len(moves)),
+		Held: p.held, Unplaced: p.unplaced, Again: p.again,
+	}
+}
+
+// systems are those of which anything may be moved, by name, but what others go with
+// or apart from before those.
+func (p *planning) systems() []fsm.SystemID {
+	var names, out []fsm.SystemID
 	for id, sys := range p.spec.Systems {
-		if (sys.Split == fsm.Shard || sys.Split == fsm.ChooseOne) && !p.state.Maintained(id) {
-			out[id] = newGroup(p, sys)
+		if divided(&sys) && !p.state.Maintained(id) {
+			names = append(names, id)
 		}
 	}
+	slices.Sort(names)
+	begun := map[fsm.SystemID]bool{}
+	var visit func(id fsm.SystemID)
+	visit = func(id fsm.SystemID) {
+		if begun[id] || !slices.Contains(names, id) {
+			return
+		}
+		begun[id] = true
+		sys := p.spec.Systems[id]
+		for _, other := range slices.Concat(sys.With, sys.Apart) {
+			visit(other)
+		}
+		out = append(out, id)
+	}
+	for _, id := range names {
+		visit(id)
+	}
 	return out
+}
+
+// company are the systems that go with another one, or with one that does, by name.
+func (p *planning) company(id fsm.SystemID) []fsm.SystemID {
+	found := map[fsm.SystemID]bool{}
+	var out []fsm.SystemID
+	var visit func(fsm.SystemID)
+	visit = func(id fsm.SystemID) {
+		for other, sys := range p.spec.Systems {
+			if divided(&sys) && slices.Contains(sys.With, id) && !found[other] {
+				found[other] = true
+				out = append(out, other)
+				visit(other)
+			}
+		}
+	}
+	visit(id)
+	return out
+}
+
+// soon notes when to plan anew.
+func (p *planning) soon(in time.Duration) {
+	if in > 0 && (p.again == 0 || in < p.again) {
+		p.again = in
+	}
 }

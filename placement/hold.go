@@ -1,0 +1,101 @@
+package placement
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/flip-ha/flip/fsm"
+)
+
+// stopped reports whether nothing of a system is moved until somebody cleans up.
+func (p *planning) stopped(id fsm.SystemID) bool {
+	return slices.ContainsFunc(p.state.Brakes(), func(b fsm.Brake) bool { return b.System == id })
+}
+
+func (g *group) brakeWhy(item, rank int) string {
+	name := string(g.sys.Name)
+	if g.stopped {
+		return "too many members of " + name + " were lost at once: nothing is moved until `flip cleanup " + name + "`"
+	}
+	id := string(g.keyOf(item, rank).Item)
+	return "it failed again where it had just been moved to: it stays until `flip cleanup " + name + " " + id + "`"
+}
+
+func (g *group) marked(item, rank int) mark { return g.marks[int32(item*g.ranks+rank)] }
+
+// heldPlaces are the places that would change although they have moved often enough of
+// late, or were stopped; each with how long it is still to stay.
+func (g *group) heldPlaces() map[int32]bool {
+	out := map[int32]bool{}
+	changed := false
+	for at, mark := range g.marks {
+		item := int(at) / g.ranks
+		place := int32(g.unitOf(item)*g.ranks + int(at)%g.ranks)
+		if mark.braked || g.damped(at, mark) > 0 {
+			out[place] = true
+			changed = changed || g.final[place] != g.own[place] || g.final[place] != g.local[g.all[at].owner+1]
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return out
+}
+
+// damped is for how long a slot is still to stay where it is; not at all if its owner
+// can hold nothing.
+func (g *group) damped(at int32, m mark) time.Duration {
+	owner := g.all[at].owner
+	if g.v.Now == 0 || owner == nobody || g.why[g.names[owner]] != "" {
+		return 0
+	}
+	recent := m.moved[max(0, len(m.moved)-fsm.MaxRecent):]
+	if len(recent) < fsm.MaxRecent {
+		return 0
+	}
+	return fsm.RecentFor - time.Duration(g.v.Now-recent[0])*time.Millisecond
+}
+
+// hold says of places that would change that they do not, and leaves all of them as
+// they are.
+func (g *group) hold(places map[int32]bool) {
+	for _, at := range slices.Sorted(maps.Keys(g.marks)) {
+		item, rank := int(at)/g.ranks, int(at)%g.ranks
+		still := g.damped(at, g.marks[at])
+		if g.stopped || !g.marks[at].braked && still <= 0 {
+			continue
+		}
+		for _, s := range g.steps(item) {
+			if s.rank != rank || s.home {
+				continue
+			}
+			h := Held{Move: s.move, For: still, Why: fmt.Sprintf("it has moved %d times in %v", fsm.MaxRecent, fsm.RecentFor)}
+			if g.marks[at].braked {
+				h.Why, h.For = g.brakeWhy(item, rank), 0
+			}
+			g.keepBack(h)
+		}
+	}
+	g.fixed = places
+}
+
+// wait notes when time alone changes what a system's members may have.
+func (g *group) wait() {
+	if g.v.Well == nil {
+		return
+	}
+	for m := range g.seat {
+		s := &g.seat[m]
+		if !s.usable {
+			continue
+		}
+		if s.well < g.sys.Mature {
+			g.soon(g.sys.Mature - s.well)
+		}
+		if g.sys.Failback > 0 && s.well < g.sys.Failback {
+			g.soon(g.sys.Failback - s.well)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+)
+
+// mostRanks is up to how many replicas all orders are tried.
+const mostRanks = 6
+
+// rank puts the members that are to have a unit in order. Who has it already comes in
+// the order in which they had it, so that the lowest that is left takes the place of
+// one that is lost, and newcomers follow; but who is at home with a rank, or preferred
+// for it, has it, once it may.
+func (o *owning) rank(i int32) {
+	members := members(o.of(i))
+	to := o.of(i)
+	places := make([]int, 0, len(to)) // those that are not fixed
+	for r, own := range o.g.ownOf(i) {
+		to[r] = nobody
+		if !o.g.fixed[int32(int(i)*o.ranks+r)] {
+			places = append(places, r)
+		} else if own != nobody && o.seat[own].usable {
+			to[r] = own
+		}
+	}
+	if len(members) == 1 && len(places) == 1 {
+		to[places[0]] = members[0]
+		return
+	}
+	o.inOrder(i, members)
+	places = places[:min(len(places), len(members))]
+	if len(members) > mostRanks {
+		for at, r := range places {
+			to[r] = members[at]
+		}
+		return
+	}
+	best := order{worst: true}
+	o.permute(i, members, places, 0, &best)
+	for at, r := range places {
+		to[r] = best.members[at]
+	}
+}
+
+// inOrder sorts members by the rank that they had.
+func (o *owning) inOrder(i int32, members []int32) {
+	slices.SortStableFunc(members, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(o.g.had1(i, a), o.g.had1(i, b)), cmp.Compare(o.g.preferred(i, a), o.g.preferred(i, b)),
+			cmp.Compare(o.tie(i, a), o.tie(i, b)))
+	})
+}
+
+// had1 is the rank that a member has of a unit, and can keep; ranks if it has none.
+func (g *group) had1(i, m int32) int {
+	for r, own := range g.ownOf(i) {
+		if own == m && keeps(g.grade(i, m), g.top(i)) {
+			return r
+		}
+	}
+	return g.ranks
+}
+
+// order is one order of the members of a unit, and what it costs.
+type order struct {
+	members []int32
+	cost    [9]int
+	worst   bool
+}
+
+// permute tries all orders.
+func (o *owning) permute(i int32, members []int32, places []int, from int, best *order) {
+	if from == len(places) {
+		if cost := o.orderCost(i, members, places); best.worst || slices.Compare(cost[:], best.cost[:]) < 0 {
+			*best = order{members: slices.Clone(members), cost: cost}
+		}
+		return
+	}
+	for at := from; at < len(members); at++ {
+		rotate(members[from : at+1])
+		o.permute(i, members, places, from+1, best)
+		rotateBack(members[from : at+1])
+	}
+}
+
+// rotate brings the last to the front.
+func rotate(m []int32) {
+	last := m[len(m)-1]
+	copy(m[1:], m)
+	m[0] = last
+}
+
+func rotateBack(m []int32) {
+	first := m[0]
+	copy(m, m[1:])
+	m[len(m)-1] = first
+}
+
+// orderCost is what an order costs: ranks that change although those that have them
+// may not change them yet, newcomers before who had it, preference and home rank by
+// rank, and slots that change hands.
+func (o *owning) orderCost(i int32, members []int32, places []int) (cost [9]int) {
+	g := o.g
+	homes, own, whole := g.homesOf(i), g.ownOf(i), g.lost(i) == 0
+	for at, r := range places {
+		m := members[at]
+		listed := g.preferred(i, m) < len(g.prefer(i))
+		had := g.had1(i, m)
+		if whole && had < g.ranks && had != r && !g.mayReturn(i, m) {
+			cost[0]++
+		}
+		if homes[r] != m && !listed {
+			for _, behind := range members[at+1 : len(places)] {
+				if g.had1(i, behind) < had {
+					cost[1]++
+				}
+			}
+		}
+		cost[2+min(r, 2)] += g.preferred(i, m)
+		if homes[r] != m && !listed {
+			cost[5+min(r, 2)]++
+		}
+		if own[r] != m {
+			cost[8]++
+		}
+	}
+	return cost
+}
+
+// mayReturn reports whether a member may take from others that could keep it what it is
+// at home with.
+func (g *group) mayReturn(i, m int32) bool {
+	return g.seat[m].back && g.grade(i, m) == ready || g.sys.Rehome && g.grade(i, m) == ready && g.rehomed(i, m)
+}

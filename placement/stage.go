@@ -1,0 +1,191 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+)
+
+// stage is one question: which members each unit's replicas are to be with. It is
+// asked for homes and for owners, with other costs. A unit is an item, or all items of
+// a choose_one system.
+type stage struct {
+	loads
+	zones  int
+	ranks  int
+	weight func(i int32) int64
+	need   func(i int32) int              // replicas to place, of ranks at most
+	cost   func(i, m int32) rated         // impossible: it may not be there
+	mine   func(i, m int32) bool          // it is there, or would be without a copy
+	tie    func(i, m int32) int32         // the lowest first
+	kind   func(i int32, b []byte) []byte // units of one kind cost the same everywhere
+	takes  func(s *seat) bool             // whether a member may have anything
+	guest  func(i int32) bool             // loose, and to be left where it is or go to who may take it back only
+	even   bool                           // all units weigh the same
+	alike  bool                           // nearly all units may be with the same members
+	to     []int32                        // by unit and replica, in any order; nobody
+	work   []int32                        // the units whose replicas are not simply left where they are
+	loose  []int32                        // the units that may be moved to even the loads out
+	short  bool                           // a capacity stood in the way of what would be best for a unit
+	moved  int                            // to even the loads out
+	cands  []candidate
+	zoned  []int // scratch: by zone
+	chosen []int32
+}
+
+type candidate struct {
+	m    int32
+	cost rated
+	mine bool
+	more int64
+	tie  int32
+}
+
+func (st *stage) of(i int32) []int32 { return st.to[int(i)*st.ranks : (int(i)+1)*st.ranks] }
+
+// put gives a unit to members, or takes it from all.
+func (st *stage) put(i int32, members []int32) {
+	w, to := st.weight(i), st.of(i)
+	for _, m := range to {
+		if m != nobody {
+			st.load[m] -= w
+		}
+	}
+	for r := range to {
+		to[r] = nobody
+		if r < len(members) {
+			to[r] = members[r]
+			st.load[members[r]] += w
+		}
+	}
+}
+
+// candidates are the members that a unit can be with, the best first; room says that
+// they must have room.
+func (st *stage) candidates(i int32, room bool) []candidate {
+	st.cands = st.cands[:0]
+	w := st.weight(i)
+	for m := range int32(len(st.seat)) {
+		c := st.cost(i, m)
+		if c < 0 {
+			continue
+		}
+		if room && !st.room(m, w) {
+			st.short = true
+			continue
+		}
+		st.cands = append(st.cands, candidate{m, c, st.mine(i, m), st.more(m, w), st.tie(i, m)})
+	}
+	slices.SortFunc(st.cands, func(a, b candidate) int {
+		if a.cost == b.cost && a.mine != b.mine {
+			if a.mine {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.more, b.more), cmp.Compare(a.tie, b.tie))
+	})
+	return st.cands
+}
+
+// pick chooses so many of the candidates that they are spread over the zones as evenly
+// as can be, and of those choices the best.
+func (st *stage) pick(cands []candidate, need int) []int32 {
+	st.chosen = st.chosen[:0]
+	need = min(need, len(cands))
+	if st.zones == 1 || need <= 1 {
+		for _, c := range cands[:need] {
+			st.chosen = append(st.chosen, c.m)
+		}
+		return st.chosen
+	}
+	there := st.zoned[:st.zones]
+	clear(there)
+	for _, c := range cands {
+		there[st.seat[c.m].zone]++
+	}
+	level := evenLevel(there, need)
+	clear(there)
+	for _, c := range cands {
+		if z := st.seat[c.m].zone; there[z] < level {
+			there[z]++
+			st.chosen = append(st.chosen, c.m)
+		}
+	}
+	for _, c := range cands {
+		if z := st.seat[c.m].zone; len(st.chosen) < need && there[z] == level && !slices.Contains(st.chosen, c.m) {
+			there[z]++
+			st.chosen = append(st.chosen, c.m)
+		}
+	}
+	return st.chosen
+}
+
+// evenLevel is how many replicas each zone can have, as far as it has the members,
+// when so many are spread evenly; less than one for each zone is left over.
+func evenLevel(there []int, need int) int {
+	for level := 0; ; level++ {
+		sum, more := 0, false
+		for _, n := range there {
+			sum += min(n, level+1)
+			more = more || n > level
+		}
+		if sum > need || !more {
+			return level
+		}
+	}
+}
+
+// choose places a unit as well as can be, for itself, where there is room.
+func (st *stage) choose(i int32) {
+	st.put(i, nil)
+	st.put(i, st.pick(st.candidates(i, true), st.need(i)))
+}
+
+// unsettled reports whether a unit is not as well placed as if it were the only one.
+func (st *stage) unsettled(i int32) bool {
+	best := st.sum(i, st.pick(st.candidates(i, false), st.need(i)))
+	is := st.sum(i, st.of(i))
+	return best.less(&is)
+}
+
+// sum is what it costs that a unit is with some members, but for balance.
+func (st *stage) sum(i int32, members []int32) vec {
+	sum := vec{vecPlaces: int64(st.need(i)) * oneUnplaced}
+	zones := make([]int64, st.zones)
+	for _, m := range members {
+		if m != nobody {
+			sum = sum.add(st.cost(i, m).vec())
+			zones[st.seat[m].zone]++
+			sum[vecPlaces] -= oneUnplaced
+		}
+	}
+	for _, n := range zones {
+		sum[vecPlaces] += n * n
+	}
+	return sum
+}
+
+// none is a guest of a stage that has none.
+func none(int32) bool { return false }
+
+// settle makes of what was chosen unit by unit the best there is: first it moves
+// single replicas, then, if that cannot be it, whole chains (flow).
+func (st *stage) settle() {
+	st.level()
+	if !st.even {
+		st.squeeze()
+		return
+	}
+	if !st.short && st.balanced() && (st.moved == 0 || st.alike) {
+		return
+	}
+	st.solve(st.work)
+	if st.short && slices.ContainsFunc(st.work, st.unsettled) {
+		all := make([]int32, len(st.to)/st.ranks)
+		for i := range all {
+			all[i] = int32(i)
+		}
+		st.solve(all)
+		st.work = all
+	}
+}
