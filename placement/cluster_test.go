@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -18,11 +19,21 @@ type cluster struct {
 	at       fsm.Index
 	spec     fsm.Spec // the next one to be committed
 	unusable map[fsm.MemberID]string
+	well     map[fsm.MemberID]time.Duration
+	// now is the proposers' clock. Until a test sets it, an hour passes with each
+	// command, so that nothing is of late.
+	now    int64
+	timed  bool
+	asked  *Planner // is asked about each State, and must answer as Plan does
+	oracle planner  // what is judged: Plan
+	dealer bool     // it deals homes as well as it can
 }
+
+const hour = int64(time.Hour / time.Millisecond)
 
 func newCluster(t testing.TB) *cluster {
 	return &cluster{
-		t: t, state: fsm.New(), unusable: map[fsm.MemberID]string{},
+		t: t, state: fsm.New(), unusable: map[fsm.MemberID]string{}, now: 1000 * hour, asked: &Planner{}, oracle: Plan, dealer: true,
 		spec: fsm.Spec{
 			Timing:  fsm.Timing{Heartbeat: 50 * time.Millisecond, Lease: 300 * time.Millisecond},
 			Servers: map[fsm.MemberID]fsm.Server{}, Systems: map[fsm.SystemID]fsm.System{},
@@ -34,6 +45,9 @@ func newCluster(t testing.TB) *cluster {
 func (c *cluster) apply(cmd fsm.Command) fsm.Result {
 	c.t.Helper()
 	c.at++
+	if !c.timed {
+		c.now += hour
+	}
 	next, res, err := c.state.Apply(c.at, fsm.Encode(cmd))
 	if err != nil || !res.Applied || len(res.Dropped) > 0 {
 		c.t.Fatalf("%T: %v %+v", cmd, err, res)
@@ -62,6 +76,9 @@ func (c *cluster) system(name string, split fsm.Split, guarantee fsm.Guarantee, 
 		Name: fsm.SystemID(name), Split: split, Guarantee: guarantee,
 		Action: fsm.ActionHooks, Alive: "up", Down: "down", Config: []byte("{}"),
 	}
+	if split == fsm.ChooseOne {
+		s.Failback = fsm.NeverFailback // as the configuration has it when nothing is said
+	}
 	for _, id := range slices.Sorted(slices.Values(items)) {
 		s.Items = append(s.Items, fsm.Item{ID: fsm.ItemID(id)})
 	}
@@ -84,7 +101,7 @@ func (c *cluster) commit() {
 	c.t.Helper()
 	spec := c.spec
 	spec.Servers, spec.Systems = maps.Clone(spec.Servers), maps.Clone(spec.Systems)
-	set := fsm.SetSpec{Was: c.state.Spec().Version, Spec: spec}
+	set := fsm.SetSpec{Was: c.state.Spec().Version, Spec: spec, At: c.now}
 	if set.Was == 0 {
 		set.Cluster = "test"
 	}
@@ -106,7 +123,7 @@ func (c *cluster) register(name, machine string) {
 	copy(nonce[:], fmt.Sprintf("%016d", c.at+1))
 	c.apply(fsm.Register{
 		Member: fsm.MemberID(name), Nonce: nonce, Process: nonce, Replaces: old.Epoch,
-		Host: fsm.Host{Machine: machine, Boot: "b", Instance: "i"},
+		Host: fsm.Host{Machine: machine, Boot: "b", Instance: "i"}, At: c.now,
 	})
 }
 
@@ -118,13 +135,31 @@ func (c *cluster) epoch(name string) fsm.Epoch {
 func (c *cluster) down(names ...string) {
 	c.t.Helper()
 	for _, name := range names {
-		c.apply(fsm.Down{Member: fsm.MemberID(name), Epoch: c.epoch(name), Voters: c.state.Voters().Index})
+		c.apply(fsm.Down{Member: fsm.MemberID(name), Epoch: c.epoch(name), Voters: c.state.Voters().Index, At: c.now})
 	}
+}
+
+// programs says which systems programs on a member have claimed.
+func (c *cluster) programs(name string, systems ...string) {
+	c.t.Helper()
+	claimed := &fsm.Programs{}
+	for _, id := range slices.Sorted(slices.Values(systems)) {
+		claimed.Systems = append(claimed.Systems, fsm.SystemID(id))
+	}
+	c.apply(fsm.Report{Member: fsm.MemberID(name), Epoch: c.epoch(name), Programs: claimed, At: c.now})
+}
+
+// change edits a system of the next Spec.
+func (c *cluster) change(name string, edit func(*fsm.System)) {
+	s := c.spec.Systems[fsm.SystemID(name)]
+	s.Items = slices.Clone(s.Items)
+	edit(&s)
+	c.spec.Systems[s.Name] = s
 }
 
 func (c *cluster) leave(name string) {
 	c.t.Helper()
-	c.apply(fsm.Leave{Member: fsm.MemberID(name), Epoch: c.epoch(name)})
+	c.apply(fsm.Leave{Member: fsm.MemberID(name), Epoch: c.epoch(name), At: c.now})
 }
 
 func (c *cluster) settle(name string) {
@@ -136,7 +171,7 @@ func (c *cluster) settle(name string) {
 func (c *cluster) release(name string) {
 	c.t.Helper()
 	m, _ := c.state.Member(fsm.MemberID(name))
-	report := fsm.Report{Member: fsm.MemberID(name), Epoch: m.Epoch}
+	report := fsm.Report{Member: fsm.MemberID(name), Epoch: m.Epoch, At: c.now}
 	for slot := range c.state.Slots() {
 		for _, e := range slot.Outstanding {
 			if string(e.Member) == name {
@@ -160,89 +195,85 @@ func (c *cluster) fail(name string, key fsm.Key, text string) {
 	slot, _ := c.state.Slot(key)
 	c.apply(fsm.Report{
 		Member: fsm.MemberID(name), Epoch: c.epoch(name),
-		Failed: []fsm.Failure{{Key: key, Token: slot.Token, Err: text}},
+		Failed: []fsm.Failure{{Key: key, Token: slot.Token, Err: text}}, At: c.now,
 	})
 	if _, ok := c.state.FailureOf(fsm.MemberID(name), key); !ok {
 		c.t.Fatalf("the failure of %s for %v was not remembered", name, key)
 	}
 }
 
-// mend says that a failure is none any more.
 // maintain begins or ends the maintenance of a system, "" for all.
 func (c *cluster) maintain(system string, on bool) {
 	c.t.Helper()
-	c.apply(fsm.Maintain{System: fsm.SystemID(system), On: on})
+	c.apply(fsm.Maintain{System: fsm.SystemID(system), On: on, At: c.now})
 }
 
+// mend says that a failure is none any more.
 func (c *cluster) mend(name string, key fsm.Key) {
 	c.t.Helper()
-	c.apply(fsm.Report{Member: fsm.MemberID(name), Epoch: c.epoch(name), Mended: []fsm.Key{key}})
+	c.apply(fsm.Report{Member: fsm.MemberID(name), Epoch: c.epoch(name), Mended: []fsm.Key{key}, At: c.now})
 	if f, still := c.state.FailureOf(fsm.MemberID(name), key); still {
 		c.t.Fatalf("the failure of %s for %v is remembered still: %+v", name, key, f)
 	}
 }
 
 func (c *cluster) view(budget int) View {
-	return View{State: c.state, Unusable: c.unusable, Budget: budget}
+	v := View{State: c.state, Unusable: c.unusable, Well: c.well, Budget: budget}
+	if c.timed {
+		v.Now = c.now
+	}
+	return v
 }
 
 // plan asks for moves, lets the oracle judge them, and commits them.
 func (c *cluster) plan(budget int) []fsm.Move {
 	c.t.Helper()
-	view := c.view(budget)
-	moves := Plan(view).Moves
-	before := c.state
-	c.assign(moves)
-	if complaints := judge(view, moves, before, c.state); len(complaints) > 0 {
-		c.t.Fatalf("the oracle rejects the plan:\n%s\n%s", strings.Join(complaints, "\n"), describe(moves))
+	return c.planned(budget).Moves
+}
+
+func (c *cluster) planned(budget int) Result {
+	c.t.Helper()
+	res, complaints := c.judged(budget)
+	if len(complaints) > 0 {
+		c.t.Fatalf("the oracle rejects the plan:\n%s\n%s", strings.Join(complaints, "\n"), describe(res.Moves))
 	}
-	return moves
+	return res
+}
+
+// judged plans, commits, and has the oracle judge.
+func (c *cluster) judged(budget int) (Result, []string) {
+	c.t.Helper()
+	view := c.view(budget)
+	res := c.oracle(view)
+	var complaints []string
+	if again := c.oracle(view); !reflect.DeepEqual(again, res) {
+		complaints = append(complaints, "planning twice gives two answers")
+	}
+	if c.asked != nil {
+		if asked := c.asked.Plan(view); !reflect.DeepEqual(asked, res) {
+			complaints = append(complaints, "the planner that remembers answers otherwise:\n"+listing(asked))
+		}
+	}
+	c.assign(res.Moves)
+	j := newJudgement(c.oracle, view, c.state)
+	complaints = append(complaints, j.all(res)...)
+	if c.dealer {
+		complaints = append(complaints, j.dealt()...)
+	}
+	return res, complaints
 }
 
 func (c *cluster) assign(moves []fsm.Move) {
 	c.t.Helper()
 	if len(moves) > 0 {
-		c.apply(fsm.Assign{Moves: moves})
+		c.apply(fsm.Assign{Moves: moves, At: c.now})
 	}
 }
 
 func (c *cluster) owners(system string) map[string]string {
 	out := map[string]string{}
 	for slot := range c.state.SlotsOf(fsm.SystemID(system)) {
-		out[string(slot.Item)] = string(slot.Owner)
+		out[slotName(slot.Key)] = string(slot.Owner)
 	}
 	return out
-}
-
-// describe writes one line for each move.
-func describe(moves []fsm.Move) string {
-	var b strings.Builder
-	for _, m := range moves {
-		home := ""
-		if m.Home != "" {
-			home = ", home " + string(m.Home)
-		}
-		fmt.Fprintf(&b, "  %s/%s -> %s%s: %s\n", m.System, m.Item, m.To, home, m.Reason)
-	}
-	return b.String()
-}
-
-// holdings writes who owns what, one line for each member of a system.
-func (c *cluster) holdings() string {
-	var b strings.Builder
-	spec := c.state.Spec()
-	for _, id := range slices.Sorted(maps.Keys(spec.Systems)) {
-		owned := map[fsm.MemberID][]string{}
-		for slot := range c.state.SlotsOf(id) {
-			owned[slot.Owner] = append(owned[slot.Owner], string(slot.Item))
-		}
-		for _, m := range slices.Sorted(maps.Keys(owned)) {
-			who := string(m)
-			if m == "" {
-				who = "nobody"
-			}
-			fmt.Fprintf(&b, "  %s: %s has %s\n", id, who, strings.Join(owned[m], " "))
-		}
-	}
-	return b.String()
 }

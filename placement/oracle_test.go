@@ -3,35 +3,50 @@ package placement
 import (
 	"fmt"
 	"slices"
-	"sort"
+	"strings"
+	"time"
 
 	"github.com/flip-ha/flip/fsm"
 )
 
-// judge is the oracle: it knows nothing of how Plan works, only what must be
-// true of its answer and of the State after it. It returns its complaints.
-func judge(v View, moves []fsm.Move, before, after *fsm.State) []string {
-	j := &judgement{v: v, before: before, after: after, served: map[fsm.SystemID][]fsm.MemberID{}}
-	j.moves(moves)
-	again := Plan(v).Moves
-	if !slices.Equal(again, moves) {
-		j.complain("planning twice gives two answers")
-	}
+// planner is Plan, or what a test puts in its place.
+type planner func(View) Result
+
+// judgement is the oracle: it knows nothing of how Plan works, only what must be
+// true of its answer and of the State after it. It collects complaints.
+type judgement struct {
+	*rules
+	v             View
+	plan          planner
+	before, after *fsm.State
+	done          bool // after is where everything is in the end
+	complaints    []string
+}
+
+// newJudgement is about a plan that has led to a State.
+func newJudgement(plan planner, v View, after *fsm.State) *judgement {
+	return &judgement{rules: newRules(v, after), v: v, before: v.State, after: after, plan: plan}
+}
+
+// all judges everything but how evenly homes are dealt.
+func (j *judgement) all(res Result) []string {
+	v := j.v
+	j.moves(res)
 	budget := v.Budget
 	if budget <= 0 || budget > fsm.MaxMoves {
 		budget = fsm.MaxMoves
 	}
-	if len(moves) > budget {
-		j.complain("%d moves are more than the budget of %d", len(moves), budget)
+	if len(res.Moves) > budget {
+		j.complain("%d moves are more than the budget of %d", len(res.Moves), budget)
 	}
-	if len(moves) == budget {
+	if len(res.Moves) == budget {
 		return j.complaints // cut short, perhaps: the rest comes with the next plan
 	}
-	if rest := Plan(View{State: after, Unusable: v.Unusable}).Moves; len(rest) > 0 {
-		j.complain("after the moves there are still some:\n%s", describe(rest))
-	}
-	for _, sys := range before.Spec().Systems {
-		if before.Maintained(sys.Name) {
+	j.finish()
+	j.done = true
+	j.lists(res)
+	for _, sys := range j.before.Spec().Systems {
+		if j.before.Maintained(sys.Name) {
 			continue // nothing moves, however badly it stands
 		}
 		switch sys.Split {
@@ -41,7 +56,7 @@ func judge(v View, moves []fsm.Move, before, after *fsm.State) []string {
 		case fsm.ChooseOne:
 			j.chooseOne(sys)
 		default:
-			for slot := range after.SlotsOf(sys.Name) {
+			for slot := range j.after.SlotsOf(sys.Name) {
 				if slot.Owner != "" {
 					j.complain("%v has an owner although its system is %s", slot.Key, sys.Split)
 				}
@@ -51,22 +66,49 @@ func judge(v View, moves []fsm.Move, before, after *fsm.State) []string {
 	return j.complaints
 }
 
-type judgement struct {
-	v             View
-	before, after *fsm.State
-	complaints    []string
-	served        map[fsm.SystemID][]fsm.MemberID
-}
-
+// complain notes what is wrong.
 func (j *judgement) complain(format string, args ...any) {
 	j.complaints = append(j.complaints, fmt.Sprintf(format, args...))
 }
 
+// finish plans on until there is nothing left to do. One command cannot give a member
+// one rank of an item and another member the one that it had, so that ranks are changed
+// about in several; everything else is done after the first.
+func (j *judgement) finish() {
+	v := j.v
+	v.Budget = 0
+	for round := range fsm.Index(6) {
+		v.State = j.after
+		rest := j.plan(v).Moves
+		if len(rest) == 0 {
+			j.rules = newRules(j.v, j.after)
+			return
+		}
+		for _, m := range rest {
+			if sys := j.before.Spec().Systems[m.System]; sys.Ranks() == 1 {
+				j.complain("after the moves there are still some:\n%s", describe(rest))
+				return
+			}
+		}
+		next, res, err := j.after.Apply(1<<40+round, fsm.Encode(fsm.Assign{Moves: rest, At: v.Now}))
+		if err != nil || len(res.Dropped) > 0 {
+			j.complain("what is left to do cannot be done: %v %+v", err, res)
+			return
+		}
+		j.after = next
+	}
+	j.complain("the plans do not come to an end")
+}
+
 // moves looks at each move by itself.
-func (j *judgement) moves(moves []fsm.Move) {
+func (j *judgement) moves(res Result) {
 	seen := map[fsm.Key]bool{}
-	for _, m := range moves {
+	if res.Urgent > len(res.Moves) {
+		j.complain("%d of %d moves are urgent", res.Urgent, len(res.Moves))
+	}
+	for i, m := range res.Moves {
 		slot, _ := j.before.Slot(m.Key)
+		sys := j.before.Spec().Systems[m.System]
 		switch {
 		case seen[m.Key]:
 			j.complain("%v is moved twice", m.Key)
@@ -78,278 +120,200 @@ func (j *judgement) moves(moves []fsm.Move) {
 			j.complain("%v: changes nothing", m.Key)
 		case j.before.Maintained(m.System):
 			j.complain("%v: its system is under maintenance", m.Key)
-		case m.To == "":
+		case m.To == "" && sys.Ranks() == 1 && sys.Split == fsm.Shard && j.usable(slot.Owner) && j.may(sys, m.Item, slot.Owner) && j.noLimits(sys):
 			j.complain("%v is taken from %s for nobody", m.Key, slot.Owner)
+		case m.To != slot.Owner && j.fixed(sys, slot):
+			j.complain("%v is to stay where it is, and goes to %q", m.Key, m.To)
+		case m.To != slot.Owner && !slices.Contains(j.causes(sys, slot, m), m.Cause):
+			j.complain("%v: %q is not a matter of %q, but of %v", m.Key, m.Reason, m.Cause, j.causes(sys, slot, m))
+		case i >= res.Urgent && m.To != slot.Owner && sys.Ranks() == 1 && !j.usable(slot.Owner):
+			j.complain("%v: nobody has it, and it is not urgent", m.Key)
 		}
 		seen[m.Key] = true
 	}
 }
 
-// serving sorts the servers of a system by inserting one after the other.
-func (j *judgement) serving(sys fsm.System) []fsm.MemberID {
-	if out, known := j.served[sys.Name]; known {
-		return out
+// noLimits: no server has a capacity, so that what may be with somebody can be.
+func (j *judgement) noLimits(sys fsm.System) bool {
+	for _, m := range j.serving(sys) {
+		if j.before.Spec().Servers[m].Capacity > 0 {
+			return false
+		}
 	}
-	var out []fsm.MemberID
-	for id, s := range j.before.Spec().Servers {
-		if s.Removing || !slices.Contains(s.Systems, sys.Name) {
+	return true
+}
+
+// causes are those that a move may give.
+func (j *judgement) causes(sys fsm.System, slot fsm.Slot, m fsm.Move) []fsm.Cause {
+	member, _ := j.before.Member(slot.Owner)
+	server, listed := j.before.Spec().Servers[slot.Owner]
+	_, out := j.v.Unusable[slot.Owner]
+	switch {
+	case slot.Owner == "":
+		return []fsm.Cause{fsm.CauseFirst}
+	case sys.Ranks() > 1 || sys.Split == fsm.ChooseOne: // another's loss may be the cause
+		return []fsm.Cause{
+			fsm.CauseFirst, fsm.CauseDown, fsm.CauseLeaving, fsm.CauseFailed, fsm.CauseRule, fsm.CauseHome, fsm.CauseBalance,
+		}
+	case out:
+		return []fsm.Cause{fsm.CauseDown, fsm.CauseLeaving}
+	case !listed, member.Leaving && member.Up, server.Removing && member.Up:
+		return []fsm.Cause{fsm.CauseLeaving, fsm.CauseRule}
+	case server.Removing: // down as well
+		return []fsm.Cause{fsm.CauseLeaving, fsm.CauseDown}
+	case !member.Up:
+		return []fsm.Cause{fsm.CauseDown}
+	case !j.may(sys, m.Item, slot.Owner):
+		return []fsm.Cause{fsm.CauseRule}
+	case j.rate(sys, m.Item, slot.Owner) == rateFailed:
+		return []fsm.Cause{fsm.CauseFailed, fsm.CauseRule}
+	case j.homely(sys, slot.Key, m.To):
+		return []fsm.Cause{fsm.CauseHome, fsm.CauseBalance, fsm.CauseRule}
+	default: // capacity, or somebody else's item that can be nowhere else
+		return []fsm.Cause{fsm.CauseBalance, fsm.CauseRule}
+	}
+}
+
+// homely reports whether a member is a slot's home, or preferred for it.
+func (j *judgement) homely(sys fsm.System, k fsm.Key, m fsm.MemberID) bool {
+	item, _ := itemOf(sys, k.Item)
+	slot, _ := j.after.Slot(k)
+	return slot.Home == m || slices.Contains(item.Prefer, m)
+}
+
+// lists looks at what is held back and what nobody can have.
+func (j *judgement) lists(res Result) {
+	told := map[fsm.Key]bool{}
+	var soonest time.Duration
+	for _, h := range res.Held {
+		slot, _ := j.before.Slot(h.Key)
+		switch {
+		case h.Why == "":
+			j.complain("%v is held back without a reason", h.Key)
+		case h.To == slot.Owner && h.Home == "":
+			j.complain("%v is held back from what it has", h.Key)
+		case slices.ContainsFunc(res.Moves, func(m fsm.Move) bool { return m.Key == h.Key && m.To != slot.Owner }):
+			j.complain("%v is held back, and moved", h.Key)
+		}
+		if h.For > 0 && (soonest == 0 || h.For < soonest) {
+			soonest = h.For
+		}
+		told[h.Key] = true
+	}
+	if soonest > 0 && (res.Again == 0 || res.Again > soonest) {
+		j.complain("something is held back for %v, and the next plan is in %v", soonest, res.Again)
+	}
+	for _, u := range res.Unplaced {
+		slot, _ := j.after.Slot(u.Key)
+		if u.Why == "" {
+			j.complain("%v is unplaced without a reason", u.Key)
+		}
+		if slot.Owner != "" && j.usable(slot.Owner) && slices.Contains(j.serving(j.before.Spec().Systems[u.System]), slot.Owner) {
+			j.complain("%v is said to be unplaced, and is with %s", u.Key, slot.Owner)
+		}
+		told[u.Key] = true
+	}
+	for _, sys := range j.before.Spec().Systems {
+		if sys.Split != fsm.Shard && sys.Split != fsm.ChooseOne || j.before.Maintained(sys.Name) {
 			continue
 		}
-		i := 0
-		for i < len(out) {
-			o := j.before.Spec().Servers[out[i]]
-			ahead := s.HasPriority && !o.HasPriority ||
-				s.HasPriority == o.HasPriority && (s.Priority < o.Priority || s.Priority == o.Priority && id < out[i])
-			if ahead {
-				break
-			}
-			i++
-		}
-		out = slices.Insert(out, i, id)
+		j.silent(sys, told)
 	}
-	j.served[sys.Name] = out
-	return out
 }
 
-// counting are those of serving to whom homes are dealt: who has never registered only
-// where nothing has a home yet, or where it is somebody's.
-func (j *judgement) counting(sys fsm.System) []fsm.MemberID {
-	var homes, out []fsm.MemberID
-	for slot := range j.before.SlotsOf(sys.Name) {
-		if _, in := sysItem(sys, slot.Item); in && slices.Contains(j.serving(sys), slot.Home) {
-			homes = append(homes, slot.Home)
-		}
-	}
-	for _, m := range j.serving(sys) {
-		if _, registered := j.before.Member(m); registered || len(homes) == 0 || slices.Contains(homes, m) {
-			out = append(out, m)
-		}
-	}
-	return out
-}
-
-func sysItem(sys fsm.System, id fsm.ItemID) (fsm.Item, bool) {
+// silent looks for slots that nobody usable has and nobody speaks of.
+func (j *judgement) silent(sys fsm.System, told map[fsm.Key]bool) {
 	for _, item := range sys.Items {
-		if item.ID == id {
-			return item, true
+		for rank := range sys.Ranks() {
+			k := fsm.Key{System: sys.Name, Item: item.ID, Rank: rank}
+			if slot, _ := j.after.Slot(k); !j.usable(slot.Owner) && !told[k] {
+				j.complain("%v: nobody usable has it, and nothing is said of that", k)
+			}
 		}
 	}
-	return fsm.Item{}, false
 }
 
-// rate is 0 for who cannot hold, 1 for who has failed, 2 for who would keep the
-// item waiting, 3 for who is fine.
-func (j *judgement) rate(sys fsm.System, item fsm.ItemID, m fsm.MemberID) int {
-	member, known := j.before.Member(m)
-	_, listed := j.before.Spec().Servers[m]
-	_, out := j.v.Unusable[m]
-	switch {
-	case !known, !listed, out, !member.Up, member.Leaving, !slices.Contains(j.serving(sys), m):
-		return 0
-	}
-	if _, failed := j.before.FailureOf(m, fsm.Key{System: sys.Name, Item: item}); failed {
-		return 1
-	}
-	if sys.Guarantee == fsm.AtMostOne && !member.Settled {
-		return 2
-	}
-	return 3
-}
-
-func (j *judgement) top(sys fsm.System, item fsm.ItemID) int {
-	top := 0
-	for _, m := range j.serving(sys) {
-		top = max(top, j.rate(sys, item, m))
-	}
-	return top
-}
-
-// shard: who is home is at home, who was well off stays, and the rest is spread.
+// shard compares where everything is with the best that there is.
 func (j *judgement) shard(sys fsm.System) {
-	load := map[fsm.MemberID]int{}
-	for slot := range j.after.SlotsOf(sys.Name) {
-		load[slot.Owner]++
-	}
-	for _, item := range sys.Items {
-		k := fsm.Key{System: sys.Name, Item: item.ID}
-		was, _ := j.before.Slot(k)
-		is, placed := j.after.Slot(k)
-		top := j.top(sys, item.ID)
-		rate := j.rate(sys, item.ID, is.Owner)
-		had := j.rate(sys, item.ID, was.Owner)
-		switch {
-		case top == 0:
-			if is.Owner != was.Owner {
-				j.complain("%v: moved to %q although nobody can hold it", k, is.Owner)
-			}
-		case !placed || rate == 0:
-			j.complain("%v: is with %q, who cannot hold it", k, is.Owner)
-		case j.rate(sys, item.ID, is.Home) == 3:
-			if is.Owner != is.Home {
-				j.complain("%v: is with %s, its home %s is fine", k, is.Owner, is.Home)
-			}
-		case had >= 2 || (had == 1 && top == 1):
-			if is.Owner != was.Owner {
-				j.complain("%v: left %s without need", k, was.Owner)
-			}
-		case j.rate(sys, item.ID, is.Home) == top:
-			if is.Owner != is.Home {
-				j.complain("%v: is with %s, its home %s is as good", k, is.Owner, is.Home)
-			}
-		case rate != top:
-			j.complain("%v: went to %s of rate %d, the best is %d", k, is.Owner, rate, top)
-		default:
-			for _, m := range j.serving(sys) {
-				if j.rate(sys, item.ID, m) == top && load[m]+1 < load[is.Owner] {
-					j.complain("%v: went to %s with %d items, %s has %d", k, is.Owner, load[is.Owner], m, load[m])
-				}
-			}
-		}
-	}
-}
-
-// homes: a home changes only when it must, and balance is kept.
-func (j *judgement) homes(sys fsm.System) {
-	serving := j.counting(sys)
-	if len(serving) == 0 {
+	j.strayed(sys)
+	p := newProblem(j.rules, sys, j.after)
+	is, chosen, l, why := p.of(j.after)
+	if why != "" {
+		j.complain("%s: %s", sys.Name, why)
 		return
 	}
-	was, is := map[fsm.MemberID]int{}, map[fsm.MemberID]int{}
-	changed, fresh := 0, true
-	for slot := range j.before.SlotsOf(sys.Name) {
-		fresh = fresh && !slices.Contains(serving, slot.Home)
-	}
-	var dealt []fsm.MemberID                // homes given to what had none
-	driven := map[fsm.Key][2]fsm.MemberID{} // of it: what is to go from its owner to a home elsewhere
-	for i, item := range sys.Items {
-		k := fsm.Key{System: sys.Name, Item: item.ID}
-		old, _ := j.before.Slot(k)
-		now, placed := j.after.Slot(k)
-		if !placed || now.Owner == "" {
-			return // nobody could hold it: nothing has been placed yet
-		}
-		if !slices.Contains(serving, now.Home) {
-			j.complain("%v: its home %q does not serve the system", k, now.Home)
+	if p.unit && len(sys.Items)*sys.Ranks() <= fewSlots {
+		best := p.best()
+		// Which items do without when there is too little room is nobody's business.
+		short := best[costUnplaced]+best[costUnplaced1]+best[costUnplaced2] > 0 && !j.noLimits(sys)
+		if worse, layer := best.less(is); worse && (layer < costPrefer || !short) {
+			j.complain("%s: %s: %d, and %d would be possible", sys.Name, costNames[layer], is[layer], best[layer])
 			return
-		}
-		is[now.Home]++
-		if slices.Contains(serving, old.Home) {
-			was[old.Home]++
-			if old.Home != now.Home {
-				changed++
-			}
-		} else {
-			dealt = append(dealt, now.Home)
-			if !fresh && old.Owner != now.Home && slices.Contains(serving, old.Owner) {
-				driven[k] = [2]fsm.MemberID{old.Owner, now.Home}
-			}
-			if want := serving[i%len(serving)]; fresh && now.Home != want {
-				j.complain("%v: Flip deals it to %s, not to %s", k, want, now.Home)
-			}
+		} else if better, layer := is.less(best); better {
+			j.complain("the oracle is wrong: %s: %s: %d is better than %d", sys.Name, costNames[layer], is[layer], best[layer])
 		}
 	}
-	most, least := 0, len(sys.Items)
-	for _, m := range serving {
-		most, least = max(most, is[m]), min(least, is[m])
-	}
-	for k, way := range driven {
-		if is[way[0]] < is[way[1]] {
-			j.complain("%v: dealt to %s, which has %d, and not to its owner %s, which has %d", k, way[1], is[way[1]], way[0], is[way[0]])
-		}
-	}
-	if !sys.Rehome {
-		if changed > 0 {
-			j.complain("%s: %d homes changed although the same members serve it", sys.Name, changed)
-		}
-		for _, m := range dealt {
-			if is[m] > least+1 {
-				j.complain("%s: a home was dealt to %s, which has %d, another has %d", sys.Name, m, is[m], least)
+	j.locally(p, chosen, l)
+}
+
+// fewSlots are so few that everything can be tried.
+const fewSlots = 15
+
+// locally looks whether one item elsewhere would be better: what weighs unequally need
+// not be packed and spread as well as possible.
+func (j *judgement) locally(p *problem, chosen []option, l burdens) {
+	for i, item := range p.sys.Items {
+		without := l
+		for _, at := range chosen[i].ranks {
+			if at >= 0 {
+				without[at] -= uint8(item.Load())
 			}
 		}
-		return
-	}
-	if most-least > 1 {
-		j.complain("%s: homes from %d to %d are not balanced", sys.Name, least, most)
-	}
-	if fewest := fewestChanges(len(sys.Items), len(serving), was); changed > fewest {
-		j.complain("%s: %d homes changed, %d would do", sys.Name, changed, fewest)
+		is := chosen[i].cost
+		is[costBalance] = p.balance(l)
+		for _, o := range p.options[i] {
+			to, fits := p.add(without, o, item.Load())
+			if !fits {
+				continue
+			}
+			o.cost[costBalance] = p.balance(to)
+			if better, layer := o.cost.less(is); better {
+				j.complain("%s: %s with %sinstead of %swould be better: %s", p.sys.Name, item.ID, p.names(o.ranks), p.names(chosen[i].ranks), costNames[layer])
+				return
+			}
+		}
 	}
 }
 
-// fewestChanges is how many of the homes in place must go elsewhere so that all
-// can be balanced: what exceeds the shares, the largest shares given to those
-// that have most.
-func fewestChanges(items, members int, have map[fsm.MemberID]int) int {
-	counts := make([]int, members)
-	i := 0
-	for _, n := range have {
-		counts[i] = n
-		i++
-	}
-	sort.Sort(sort.Reverse(sort.IntSlice(counts)))
-	changes := 0
-	for i, n := range counts {
-		share := items / members
-		if i < items%members {
-			share++
+// referredTo reports whether another system goes with this one.
+func (j *judgement) referredTo(id fsm.SystemID) bool {
+	for _, other := range j.before.Spec().Systems {
+		if slices.Contains(other.With, id) {
+			return true
 		}
-		changes += max(0, n-share)
 	}
-	return changes
+	return false
 }
 
-// chooseOne: all items with one member, which changes only when it must.
-func (j *judgement) chooseOne(sys fsm.System) {
-	rate := func(m fsm.MemberID) int { // for all items together
-		lowest := 3
-		for _, item := range sys.Items {
-			lowest = min(lowest, j.rate(sys, item.ID, m))
-		}
-		return lowest
-	}
-	top := 0
-	for _, m := range j.serving(sys) {
-		top = max(top, rate(m))
-	}
-	had, has := map[fsm.MemberID]int{}, map[fsm.MemberID]int{}
+// strayed looks for slots that were given to somebody who may not have them, and for
+// two ranks with one member.
+func (j *judgement) strayed(sys fsm.System) {
 	for _, item := range sys.Items {
-		k := fsm.Key{System: sys.Name, Item: item.ID}
-		if was, ok := j.before.Slot(k); ok && was.Owner != "" {
-			had[was.Owner]++
-		}
-		if is, ok := j.after.Slot(k); ok && is.Owner != "" {
-			has[is.Owner]++
-		}
-	}
-	if len(sys.Items) == 0 || top == 0 {
-		return
-	}
-	if len(has) != 1 {
-		j.complain("%s: its items are apart: %v", sys.Name, has)
-		return
-	}
-	var owner fsm.MemberID
-	for m := range has {
-		owner = m
-	}
-	most := 0 // of what one has who keeps it
-	for m, n := range had {
-		if rate(m) >= max(1, min(top, 2)) {
-			most = max(most, n)
-		}
-	}
-	if most > 0 {
-		if had[owner] != most || rate(owner) < min(top, 2) {
-			j.complain("%s: went to %s, who had %d of its items, another has %d", sys.Name, owner, had[owner], most)
-		}
-		return
-	}
-	for _, m := range j.serving(sys) {
-		if rate(m) == top {
-			if m != owner {
-				j.complain("%s: is with %s, the first that is usable is %s", sys.Name, owner, m)
+		var who []string
+		for rank := range sys.Ranks() {
+			k := fsm.Key{System: sys.Name, Item: item.ID, Rank: rank}
+			was, _ := j.before.Slot(k)
+			is, _ := j.after.Slot(k)
+			if is.Owner == "" {
+				continue
 			}
-			return
+			if is.Owner != was.Owner && !j.may(sys, item.ID, is.Owner) {
+				j.complain("%v was given to %s, who may not have it", k, is.Owner)
+			}
+			if slices.Contains(who, string(is.Owner)) {
+				j.complain("%v: %s has two ranks of it: %s", k, is.Owner, strings.Join(who, " "))
+			}
+			who = append(who, string(is.Owner))
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/flip-ha/flip/fsm"
 )
 
@@ -48,8 +46,8 @@ func shardOf(t testing.TB, n, k int) *cluster {
 
 // TestFlipsProperty is what was verified of Flip's rule: for every number of
 // members and data and every pattern of who is up, each datum has exactly one
-// usable owner, only orphans move, whoever returns has its own again, and the
-// loads differ by two at most.
+// usable owner, only orphans move, and whoever returns has its own again. Flip's loads
+// differ by two at most; these by one.
 func TestFlipsProperty(t *testing.T) {
 	for n := 1; n <= 6; n++ {
 		for k := 0; k <= 12; k++ {
@@ -108,166 +106,8 @@ func checkPattern(t *testing.T, c *cluster, pattern int, members []string, start
 			least, most = min(least, load[m]), max(most, load[m])
 		}
 	}
-	if pattern != 0 && most-least > 2 {
+	if pattern != 0 && most-least > 1 {
 		t.Fatalf("pattern %b: loads from %d to %d", pattern, least, most)
-	}
-}
-
-// TestPlanAgainstOracle drives a cluster at random and lets the oracle judge
-// each plan.
-func TestPlanAgainstOracle(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		w := newWalk(t, rt)
-		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-			w.step()
-			w.judged(rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(rt, "budget"))
-		}
-	})
-}
-
-// walk is a random history of one cluster with two systems.
-type walk struct {
-	*cluster
-	rt *rapid.T
-}
-
-func newWalk(t testing.TB, rt *rapid.T) *walk {
-	w := &walk{newCluster(t), rt}
-	for _, m := range names("n", rapid.IntRange(1, 5).Draw(rt, "members")) {
-		w.drawServer(m)
-	}
-	for _, id := range []string{"s", "t"} {
-		w.drawSystem(id)
-	}
-	w.commit()
-	return w
-}
-
-func (w *walk) drawServer(name string) {
-	systems := rapid.SampledFrom([][]string{{"s"}, {"t"}, {"s", "t"}, {"s", "t"}, {}}).Draw(w.rt, "serves")
-	w.server(name, rapid.IntRange(0, 3).Draw(w.rt, "priority"), systems...)
-}
-
-func (w *walk) drawSystem(id string) {
-	split := rapid.SampledFrom([]fsm.Split{fsm.Shard, fsm.Shard, fsm.Shard, fsm.ChooseOne, fsm.Replicate, fsm.Nothing}).Draw(w.rt, "type")
-	guarantee := fsm.AtLeastOne
-	if split != fsm.Replicate && rapid.Bool().Draw(w.rt, "at most one") {
-		guarantee = fsm.AtMostOne
-	}
-	items := rapid.SliceOfNDistinct(rapid.SampledFrom(names("d", 9)), 0, 9, rapid.ID).Draw(w.rt, "data")
-	w.system(id, split, guarantee, items...)
-}
-
-// step changes one thing.
-func (w *walk) step() {
-	m := rapid.SampledFrom(names("n", 6)).Draw(w.rt, "member")
-	state, registered := w.state.Member(fsm.MemberID(m))
-	_, listed := w.spec.Servers[fsm.MemberID(m)]
-	switch rapid.IntRange(0, 11).Draw(w.rt, "what") {
-	case 0, 1, 2:
-		if listed {
-			w.up(m)
-		}
-	case 3:
-		if registered && state.Up {
-			w.down(m)
-		}
-	case 4:
-		if registered && state.Up {
-			w.leave(m)
-		}
-	case 5:
-		if listed {
-			w.register(m, "machine at "+fmt.Sprint(w.at))
-		}
-	case 6:
-		if registered && state.Up {
-			w.settle(m)
-		}
-	case 7:
-		w.drawFailure()
-	case 8:
-		w.health(m)
-	case 9:
-		w.edit(m)
-	case 10:
-		system := rapid.SampledFrom([]string{"s", "t", ""}).Draw(w.rt, "maintained")
-		w.maintain(system, !slices.Contains(w.state.Maintenance(), fsm.SystemID(system)))
-	case 11:
-		if registered {
-			w.release(m)
-		}
-	}
-}
-
-// drawFailure lets a hook fail at some owner, or mends what has failed.
-func (w *walk) drawFailure() {
-	for m, f := range w.state.Failures() {
-		if rapid.IntRange(0, 3).Draw(w.rt, "mended") == 0 {
-			w.mend(string(m), f.Key)
-			return
-		}
-	}
-	var owned []fsm.Slot
-	for slot := range w.state.Slots() {
-		if m, ok := w.state.Member(slot.Owner); ok && m.Up && m.Settled {
-			owned = append(owned, slot)
-		}
-	}
-	if len(owned) > 0 {
-		slot := rapid.SampledFrom(owned).Draw(w.rt, "slot")
-		w.fail(string(slot.Owner), slot.Key, "exit status 1")
-	}
-}
-
-func (w *walk) health(m string) {
-	if _, out := w.unusable[fsm.MemberID(m)]; out {
-		delete(w.unusable, fsm.MemberID(m))
-	} else {
-		w.unusable[fsm.MemberID(m)] = "is sick"
-	}
-}
-
-// edit changes the configuration: a server, or a system.
-func (w *walk) edit(m string) {
-	switch rapid.IntRange(0, 3).Draw(w.rt, "edit") {
-	case 0:
-		w.drawServer(m)
-	case 1:
-		w.takeOut(m)
-	default:
-		w.drawSystem(rapid.SampledFrom([]string{"s", "t"}).Draw(w.rt, "system"))
-	}
-	w.commit()
-}
-
-// takeOut marks a server as to be taken out, takes the mark back, or takes it out once
-// all is gone from it.
-func (w *walk) takeOut(m string) {
-	id := fsm.MemberID(m)
-	server, listed := w.spec.Servers[id]
-	switch {
-	case !listed:
-	case server.Removing && w.state.Spec().Servers[id].Removing && w.state.Drained(id):
-		delete(w.spec.Servers, id)
-	case server.Removing:
-		w.removing(m, false)
-	case len(w.spec.Staying()) > 1:
-		w.removing(m, true)
-	}
-}
-
-// judged plans, with the oracle's complaints as the test's failure.
-func (w *walk) judged(budget int) {
-	view := w.view(budget)
-	moves := Plan(view).Moves
-	before := w.state
-	w.assign(moves)
-	for _, complaint := range judge(view, moves, before, w.state) {
-		w.rt.Errorf("%s\nthe plan:\n%s", complaint, describe(moves))
-	}
-	if w.rt.Failed() {
-		w.rt.FailNow()
 	}
 }
 
