@@ -129,6 +129,7 @@ func (p *parser) interpret(root *value, over Overrides) *File {
 	f.Spec.RemoveOnFailure = p.removeOnFailure(top, cluster, systems)
 	f.Node = p.node(top, over, f.Spec.Servers)
 	p.served(systems, f.Spec.Servers)
+	p.placed(systems, f.Spec.Servers)
 	p.ownAddresses(&systems.addrs, f.Spec.Servers)
 	return &f
 }

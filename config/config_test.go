@@ -62,9 +62,14 @@ func TestSample(t *testing.T) {
 }
 
 // addressSample has every key of an ip system.
-func addressSample(t testing.TB) []byte {
+func addressSample(t testing.TB) []byte { return textSample(t, "ip_everything") }
+
+// placeSample has every key that says where items go.
+func placeSample(t testing.TB) []byte { return textSample(t, "place_everything") }
+
+func textSample(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile("testdata/ip_everything.txt")
+	data, err := os.ReadFile("testdata/" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +105,9 @@ func TestEveryKeyIsRead(t *testing.T) {
 		switch level {
 		case levelItem:
 			member = `{"` + name + `": [[1]]},`
+		case levelPartitions, levelRound:
+			in := strings.TrimSuffix(strings.TrimPrefix(level, levelSystem), ".")
+			level, member = levelSystem, `"`+in+`": {"`+name+`": [[1]]},`
 		case levelTLS:
 			level, member = levelTop, `"tls": {"`+name+`": [[1]]},`
 		case levelTrack, levelNotify:
@@ -109,6 +117,9 @@ func TestEveryKeyIsRead(t *testing.T) {
 		text := with(t, member, markers[level])
 		if strings.HasPrefix(doc.Meaning, "ip") || strings.Contains(doc.Key, "track[") || strings.Contains(doc.Key, "notify[") {
 			text = strings.Replace(text, markers[levelSystem], markers[levelSystem]+`"action": "ip",`, 1)
+		}
+		if strings.HasPrefix(doc.Meaning, "client") {
+			text = strings.Replace(text, markers[levelSystem], markers[levelSystem]+`"action": "client",`, 1)
 		}
 		if strings.HasPrefix(doc.Meaning, "at-most-one") {
 			text = strings.Replace(text, markers[levelSystem], markers[levelSystem]+`"guarantee": "at-most-one",`, 1)
@@ -287,7 +298,7 @@ func sound(t interface {
 // TestMutations breaks the sample in every way that a slip of a hand does; Parse
 // never panics, and what it says has a place in the file.
 func TestMutations(t *testing.T) {
-	originals := [][]byte{sample(t), addressSample(t)}
+	originals := [][]byte{sample(t), addressSample(t), placeSample(t)}
 	pieces := []string{"{", "}", "[", "]", ",", ":", `"`, "//", "\n", "\\", "null", "1e999", "-", "\x00", "\xff", "é", `"ip"`, "0.5", "true", "{}", "[]"}
 	rapid.Check(t, func(rt *rapid.T) {
 		data := slices.Clone(rapid.SampledFrom(originals).Draw(rt, "file"))
@@ -307,6 +318,7 @@ func TestMutations(t *testing.T) {
 func TestValueMutations(t *testing.T) {
 	mutateValues(t, sample(t), "flip")
 	mutateValues(t, addressSample(t), "n1")
+	mutateValues(t, placeSample(t), "a")
 }
 
 func mutateValues(t *testing.T, original []byte, id string) {
@@ -349,6 +361,7 @@ func mutateValues(t *testing.T, original []byte, id string) {
 func FuzzParse(f *testing.F) {
 	f.Add(sample(f))
 	f.Add(addressSample(f))
+	f.Add(placeSample(f))
 	f.Add([]byte(`{"id": "a", "key": "k", "servers": {"a": {"ip": "::1", "port": 1}}, "cluster": {"system": {}}} // end`))
 	f.Add([]byte(`{"a": [1, {"b": "c\u00e9"}], "a": null,}`))
 	f.Add([]byte("\xef\xbb\xbf{'a': #"))

@@ -8,8 +8,11 @@ import (
 )
 
 // data reads the items: strings, or objects with an id.
-func (p *parser) data(o object, s *fsm.System, action fsm.Action, addrs *plumbed) []fsm.Item {
+func (p *parser) data(o object, s *system, action fsm.Action, addrs *plumbed) []fsm.Item {
 	v, f := o.get("data")
+	if _, g := o.get("partitions"); g.set {
+		return p.numbered(f, s.Partitions)
+	}
 	switch {
 	case !f.set && s.Split == fsm.Nothing:
 		return nil
@@ -42,7 +45,7 @@ func (p *parser) data(o object, s *fsm.System, action fsm.Action, addrs *plumbed
 
 // item reads one datum. With action 0, which could not be read, only its id
 // counts.
-func (p *parser) item(entry *value, data field, s *fsm.System, action fsm.Action, addrs *plumbed) (fsm.Item, field) {
+func (p *parser) item(entry *value, data field, s *system, action fsm.Action, addrs *plumbed) (fsm.Item, field) {
 	f := field{at: entry.at, keyAt: entry.at, key: data.key, set: true}
 	var o object
 	var id string
@@ -64,13 +67,16 @@ func (p *parser) item(entry *value, data field, s *fsm.System, action fsm.Action
 	item := fsm.Item{}
 	switch {
 	case action == fsm.ActionIP && (f.good || !f.set):
-		id, f = p.ipItem(&item, entry, o, id, f, s, addrs)
-	case action == fsm.ActionHooks:
+		id, f = p.ipItem(&item, entry, o, id, f, &s.System, addrs)
+	case action == fsm.ActionHooks, action == fsm.ActionClient:
 		for _, name := range []string{"addresses", "interface"} {
 			if _, g := o.get(name); g.set {
 				p.fail(g.keyAt, g.key, `set "action": "ip"`, ofIP)
 			}
 		}
+	}
+	if o.is {
+		p.wants(o, s, &item)
 	}
 	if f.good && len(id) > maxItem {
 		p.fail(f.at, f.key, "", "a datum has at most %d bytes, this one has %d", maxItem, len(id))

@@ -114,11 +114,17 @@ func describeQuorum(s fsm.Spec) string {
 
 func describeServers(b *strings.Builder, s fsm.Spec) {
 	rows := [][]string{{"SERVER", "ADDRESS", "ROLE", "PRIORITY", "SYSTEMS"}}
+	said := said(s.Servers)
+	if said {
+		rows[0] = append(rows[0], "WEIGHT", "CAPACITY", "ZONE", "TAGS")
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Servers)) {
 		server := s.Servers[name]
-		rows = append(rows, []string{
-			string(name), server.Addr, server.Role.String(), priority(server), orDash(words(server.Systems)),
-		})
+		row := []string{string(name), server.Addr, server.Role.String(), priority(server), orDash(words(server.Systems))}
+		if said {
+			row = append(row, share(server), capacity(server), orDash(server.Zone), orDash(tagWords(server.Tags)))
+		}
+		rows = append(rows, row)
 	}
 	table(b, rows)
 	b.WriteString("priority: lower is preferred; keepalived: higher\n")
@@ -144,16 +150,24 @@ func describeSystems(b *strings.Builder, s fsm.Spec) {
 	table(b, rows)
 	for _, name := range names {
 		y := s.Systems[name]
-		if y.Action == fsm.ActionIP {
+		switch y.Action {
+		case fsm.ActionIP:
 			describeIP(b, y, s.Timing)
-		} else {
+		case fsm.ActionClient:
+			describeClient(b, y)
+			describeHookTakeover(b, y, s.Timing)
+		default:
 			fmt.Fprintf(b, "%s: config %s\n", name, y.Config)
 			describeHookTakeover(b, y, s.Timing)
 		}
 		if y.Fence != "" {
 			fmt.Fprintf(b, "%s: %s switches a lost member off before what it may hold is taken over, in %s at most\n", name, quote(y.Fence), short(y.FenceTimeout))
 		}
-		if len(y.Items) > 0 {
+		describePlace(b, y)
+		switch {
+		case y.Partitions != nil:
+			fmt.Fprintf(b, "%s: %s, by %s of the key\n", name, plural(y.Partitions.Count, "partition"), y.Partitions.Hash)
+		case len(y.Items) > 0:
 			fmt.Fprintf(b, "%s: data %s\n", name, some(each(y.Items, itemWords)))
 		}
 	}

@@ -66,5 +66,11 @@ func itemWords(i fsm.Item) string {
 	if i.Interface != "" {
 		text += " on " + i.Interface
 	}
+	if i.Weight > 1 {
+		text += fmt.Sprintf(" of weight %d", i.Weight)
+	}
+	if len(i.Prefer) > 0 {
+		text += " rather on " + strings.Join(plainStrings(i.Prefer), ", else ")
+	}
 	return text
 }

@@ -21,7 +21,11 @@ func describeHookTakeover(b *strings.Builder, y fsm.System, t fsm.Timing) {
 	if y.TakeoverAfter < safe {
 		verdict = "NOT safe below " + short(safe)
 	}
-	fmt.Fprintf(b, "%s: that is a bet, %s, and lost if that member's guard is gone too or `down` fails\n", y.Name, verdict)
+	lost := "that member's guard is gone too or `down` fails"
+	if y.Action == fsm.ActionClient {
+		lost = "a program there does not let go when its lease ends"
+	}
+	fmt.Fprintf(b, "%s: that is a bet, %s, and lost if %s\n", y.Name, verdict, lost)
 }
 
 // gateWords is the takeover of addresses in words.

@@ -74,6 +74,10 @@ func (d *differ) server(name string, a, b fsm.Server) {
 	d.change(what+": address", a.Addr, b.Addr)
 	d.change(what+": role", a.Role.String(), b.Role.String())
 	d.change(what+": priority", priority(a), priority(b))
+	d.change(what+": weight", strconv.Itoa(a.Share()), strconv.Itoa(b.Share()))
+	d.change(what+": capacity", capacity(a), capacity(b))
+	d.change(what+": zone", a.Zone, b.Zone)
+	d.change(what+": tags", tagWords(a.Tags), tagWords(b.Tags))
 	d.change(what+": to be removed", yesNo(a.Removing), yesNo(b.Removing))
 	d.set(what+": systems", plainStrings(a.Systems), plainStrings(b.Systems))
 }
@@ -132,8 +136,11 @@ func (d *differ) system(name string, a, b fsm.System) {
 	if a.IP != nil && b.IP != nil {
 		d.ip(what, *a.IP, *b.IP)
 	}
-	d.set(what+": data", itemIDs(a.Items), itemIDs(b.Items))
-	d.addresses(what, a.Items, b.Items)
+	d.place(what, a, b)
+	if a.Partitions == nil || b.Partitions == nil {
+		d.set(what+": data", itemIDs(a.Items), itemIDs(b.Items))
+	}
+	d.items(what, a.Items, b.Items)
 }
 
 func takeover(s fsm.System) string {
@@ -179,8 +186,8 @@ func (d *differ) config(what string, a, b []byte) {
 	}
 }
 
-// addresses compares the addresses of items that are in both.
-func (d *differ) addresses(what string, before, after []fsm.Item) {
+// items compares what is said of items that are in both.
+func (d *differ) items(what string, before, after []fsm.Item) {
 	was := map[fsm.ItemID]fsm.Item{}
 	for _, item := range before {
 		was[item.ID] = item
@@ -189,6 +196,8 @@ func (d *differ) addresses(what string, before, after []fsm.Item) {
 		if old, both := was[item.ID]; both {
 			d.change(fmt.Sprintf("%s: addresses of %s", what, item.ID), strings.Join(old.Addrs, " "), strings.Join(item.Addrs, " "))
 			d.change(fmt.Sprintf("%s: interface of %s", what, item.ID), old.Interface, item.Interface)
+			d.change(fmt.Sprintf("%s: weight of %s", what, item.ID), strconv.Itoa(old.Load()), strconv.Itoa(item.Load()))
+			d.change(fmt.Sprintf("%s: %s prefers", what, item.ID), words(old.Prefer), words(item.Prefer))
 		}
 	}
 }

@@ -20,31 +20,43 @@ const (
 	mostNotify    = 256
 	mostItemAddrs = 256 // addresses that move together
 	ofIP          = "belongs to action ip"
+	ofClient      = "belongs to action client"
 )
 
-// The keys that only one of the two actions has.
+// The keys that only one of the actions has.
 var (
-	hookKeys = []string{"alive", "down", "config"}
-	ipKeys   = []string{"interface", "gate", "probe", "track", "notify"}
+	hookKeys   = []string{"alive", "down", "config"}
+	ipKeys     = []string{"interface", "gate", "probe", "track", "notify"}
+	clientKeys = []string{"on_timeout"}
 )
 
-// misplaced reports the keys of the other action.
+// misplaced reports the keys of the other actions.
 func (p *parser) misplaced(o object, action fsm.Action) {
-	if action == fsm.ActionHooks {
-		for _, name := range ipKeys {
-			if _, f := o.get(name); f.set {
-				p.fail(f.keyAt, f.key, `set "action": "ip", or put it into config, where the commands find it`, ofIP)
-			}
-		}
-		return
+	if action != fsm.ActionClient {
+		p.refuse(o, clientKeys, `leave it out, or set "action": "client"`, ofClient)
 	}
-	for _, name := range hookKeys {
+	switch action {
+	case fsm.ActionHooks:
+		p.refuse(o, ipKeys, `set "action": "ip", or put it into config, where the commands find it`, ofIP)
+	case fsm.ActionIP:
+		const what = "belongs to action hooks: with action ip flip plumbs the addresses itself, and no command runs"
+		p.refuse(o, hookKeys[:2], orHooks, what)
+		p.refuse(o, hookKeys[2:], "leave it out: interface is a key of the system itself", what)
+	case fsm.ActionClient:
+		const what = "belongs to action hooks: with action client a program that has claimed the system is told, and no command runs"
+		p.refuse(o, hookKeys[:2], orHooks, what)
+		p.refuse(o, hookKeys[2:], "leave it out: the program has a configuration of its own", what)
+		p.refuse(o, ipKeys, `leave it out, or set "action": "ip"`, ofIP)
+	}
+}
+
+const orHooks = `leave it out, or set "action": "hooks"`
+
+// refuse reports each of some keys that is there.
+func (p *parser) refuse(o object, names []string, hint, what string) {
+	for _, name := range names {
 		if _, f := o.get(name); f.set {
-			hint := `leave it out, or set "action": "hooks"`
-			if name == "config" {
-				hint = "leave it out: interface is a key of the system itself"
-			}
-			p.fail(f.keyAt, f.key, hint, "belongs to action hooks: with action ip flip plumbs the addresses itself, and no command runs")
+			p.fail(f.keyAt, f.key, hint, "%s", what)
 		}
 	}
 }

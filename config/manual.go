@@ -18,6 +18,9 @@ func Manual() string {
 		{"The cluster", levelCluster, ""},
 		{"A system", levelSystem, "A key that only one action has says so; with the other action it is an error."},
 		{"A datum", levelItem, "A datum is a string, or an object with these keys. With action ip its addresses move together."},
+		{"Partitions", levelPartitions, manualPartitions},
+		{"Rounds", levelRound, "With `\"round\": {\"moves\": 10}` at most ten items at one time go home or are moved for balance, and none after them until `every` has\n" +
+			"passed. What a lost or leaving member had, and what failed, goes at once."},
 		{"What is tracked", levelTrack, "An entry is the name of an interface, or an object with one of these keys."},
 		{"Who is told", levelNotify, "An entry is a string, or an object with these keys."},
 	} {
@@ -29,6 +32,7 @@ func Manual() string {
 	}
 	b.WriteString(manualGuarantees)
 	b.WriteString(manualAddresses)
+	manualPlace(&b)
 	manualTiming(&b)
 	manualTakeover(&b)
 	manualQuorum(&b)

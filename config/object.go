@@ -55,7 +55,7 @@ func (p *parser) object(v *value, path, level string) object {
 func (p *parser) unknown(o object, m member, level string, known []string) {
 	key := o.path + m.name
 	hint := meant(m.name, known)
-	if nearest(m.name, known) == "" && !strings.HasSuffix(level, "[].") {
+	if near := nearest(m.name, known); (near == "" || distance(m.name, near) > 1) && !strings.HasSuffix(level, "[].") {
 		if home := levelWith(m.name, level); home != "" {
 			hint = "it belongs " + home
 		}

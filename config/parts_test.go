@@ -180,6 +180,29 @@ func TestDiff(t *testing.T) {
 		{"system s: clean_on_start: true -> false", system(func(v *fsm.System) { v.CleanOnStart = false })},
 		{"system s: data: added a, b, c, d, e, f, g, h, j, k and 4 more", system(func(v *fsm.System) { v.Items = many })},
 		{"system s: data: removed i", system(func(v *fsm.System) { v.Items = nil })},
+		{"server a: weight: 1 -> 2", server("a", func(v *fsm.Server) { v.Weight = 2 })},
+		{"", server("a", func(v *fsm.Server) { v.Weight = 1 })},
+		{"server a: capacity: - -> 9", server("a", func(v *fsm.Server) { v.Capacity = 9 })},
+		{"server a: zone: none -> z", server("a", func(v *fsm.Server) { v.Zone = "z" })},
+		{"server a: tags: none -> disk=ssd, x=y", server("a", func(v *fsm.Server) { v.Tags = []fsm.Tag{{Name: "disk", Value: "ssd"}, {Name: "x", Value: "y"}} })},
+		{"system s: replicas: 1 -> 3", system(func(v *fsm.System) { v.Replicas = 3 })},
+		{"system s: partitions: none -> 1 by fnv32a|system s: data: added 0|system s: data: removed i", system(func(v *fsm.System) {
+			v.Partitions, v.Items = &fsm.Partitions{Count: 1, Hash: fsm.FNV32a}, []fsm.Item{{ID: "0"}}
+		})},
+		{"system s: select: none -> disk=nvme|ssd and gpu", system(func(v *fsm.System) {
+			v.Select = []fsm.Match{{Tag: "disk", Values: []string{"nvme", "ssd"}}, {Tag: "gpu"}}
+		})},
+		{"system s: select: none -> a or b", system(func(v *fsm.System) { v.Select, v.SelectAny = []fsm.Match{{Tag: "a"}, {Tag: "b"}}, true })},
+		{"system s: with: added t", system(func(v *fsm.System) { v.With = []fsm.SystemID{"t"} })},
+		{"system s: apart: added t, u", system(func(v *fsm.System) { v.Apart = []fsm.SystemID{"t", "u"} })},
+		{"system s: failback: auto -> manual", system(func(v *fsm.System) { v.Failback = fsm.NeverFailback })},
+		{"system s: failback: auto -> 1m", system(func(v *fsm.System) { v.Failback = time.Minute })},
+		{"system s: mature: 0s -> 5s", system(func(v *fsm.System) { v.Mature = 5 * time.Second })},
+		{"system s: round: none -> 7 every 1s", system(func(v *fsm.System) { v.RoundMoves, v.RoundEvery = 7, time.Second })},
+		{"system s: brake: on -> off", system(func(v *fsm.System) { v.NoBrake = true })},
+		{"system s: on_timeout: keep -> kill", system(func(v *fsm.System) { v.KillOnTimeout = true })},
+		{"system s: weight of i: 1 -> 3", system(func(v *fsm.System) { v.Items = []fsm.Item{{ID: "i", Weight: 3}} })},
+		{"system s: i prefers: none -> b, a", system(func(v *fsm.System) { v.Items = []fsm.Item{{ID: "i", Prefer: []fsm.MemberID{"b", "a"}}} })},
 		{"system s: takeover_after: none -> never", system(func(v *fsm.System) { v.TakeoverAfter = fsm.NeverTakeOver })},
 		{"system s: takeover_after: none -> 10s", system(func(v *fsm.System) { v.TakeoverAfter = 10 * time.Second })},
 		{"system s: fence: none -> f|system s: fence_timeout: none -> 30s", system(func(v *fsm.System) { v.Fence, v.FenceTimeout = "f", 30*time.Second })},
@@ -226,7 +249,19 @@ func TestDiffSeesEveryField(t *testing.T) {
 	for _, test := range []struct {
 		of     any
 		fields int
-	}{{fsm.Spec{}, 6}, {fsm.Timing{}, 6}, {fsm.Server{}, 7}, {fsm.System{}, 17}, {fsm.Item{}, 3}, {fsm.IP{}, 5}, {fsm.Track{}, 2}, {fsm.Notify{}, 3}} {
+	}{
+		{fsm.Spec{}, 6},
+		{fsm.Timing{}, 6},
+		{fsm.Server{}, 11},
+		{fsm.System{}, 29},
+		{fsm.Item{}, 5},
+		{fsm.IP{}, 5},
+		{fsm.Track{}, 2},
+		{fsm.Notify{}, 3},
+		{fsm.Tag{}, 2},
+		{fsm.Match{}, 2},
+		{fsm.Partitions{}, 2},
+	} {
 		if n := reflect.TypeOf(test.of).NumField(); n != test.fields {
 			t.Errorf("%T has %d fields, Diff was written for %d: look whether it must show the new one", test.of, n, test.fields)
 		}

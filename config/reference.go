@@ -21,6 +21,9 @@ const (
 	levelTrack   = "cluster.system.NAME.track[]."
 	levelNotify  = "cluster.system.NAME.notify[]."
 	levelTLS     = "tls."
+
+	levelPartitions = "cluster.system.NAME.partitions."
+	levelRound      = "cluster.system.NAME.round."
 )
 
 const durationType = "milliseconds or a string such as \"1.5s\""
@@ -57,13 +60,17 @@ var reference = []KeyDoc{
 	{"servers.NAME.system", "list of strings", "", "another name of systems", `["web"]`},
 	{"servers.NAME.priority", "number", "after all others", "lower is preferred (keepalived: higher): orders members for dealing and for ties", `1`},
 	{"servers.NAME.role", "voter, arbiter or agent", "voter; arbiter without systems", "an agent has no vote and serves its systems like the others; needed of all from 8 servers on: which 3, 5 or 7 vote", `"agent"`},
+	{"servers.NAME.weight", "number", "1", "its share of each system's load, relative to the others'", `2`},
+	{"servers.NAME.capacity", "number", "no limit", "the most that it holds of any one system, in weights of items", `100`},
+	{"servers.NAME.zone", "string", "one zone for all without", "what may fail all at once with it: a rack, a room, a site; replicas are spread over zones", `"rack 7"`},
+	{"servers.NAME.tags", "object", "{}", "what is said of it, for systems to select by: any names, with strings as values", `{"disk": "ssd"}`},
 	{"cluster", "object", "", "what the cluster divides among its members", `{"system": …}`},
 	{"cluster.config", "object", "{}", "merged under the config of each system", `{"interface": "eth0"}`},
 	{"cluster.remove_on_failure", "true or false", "true", "when a daemon stops in order, it lets go of what it holds and the others take over; false: nothing moves", `false`},
 	{"cluster.system", "object", "", "the systems by name", `{"web": …}`},
 	{"cluster.system.NAME.type", "shard, replicate, choose_one or nothing", "", "how the data are divided; also: sharded, round_robin, replicated", `"shard"`},
 	{"cluster.system.NAME.guarantee", "at-least-one or at-most-one", "at-least-one; with action ip at-most-one", "what holds when nodes cannot reach each other", `"at-most-one"`},
-	{"cluster.system.NAME.action", "hooks or ip", "hooks", "how data are made true on a member: commands are run, or flip itself plumbs the data as addresses", `"ip"`},
+	{"cluster.system.NAME.action", "hooks, ip or client", "hooks", "how data are made true on a member: commands are run, flip itself plumbs the data as addresses, or a program that has claimed the system is told", `"ip"`},
 	{"cluster.system.NAME.alive", "string", "", "hooks: the command that takes a datum, started with the datum and the config as arguments, no shell", `"ip_up"`},
 	{"cluster.system.NAME.down", "string", "", "hooks: the command that lets it go", `"ip_down"`},
 	{"cluster.system.NAME.config", "object", "{}", "hooks: passed to the commands as JSON", `{"interface": "eth1"}`},
@@ -76,12 +83,31 @@ var reference = []KeyDoc{
 	{"cluster.system.NAME.notify", "list of strings or of objects", "none", "ip: who is told of a takeover by unicast besides the announcements: an address, a prefix of at most 4,096 hosts, or arp-cache: every neighbour that any member knows", `["arp-cache", "10.0.0.0/24"]`},
 	{"cluster.system.NAME.notify[].hosts", "string", "", "an address, a prefix or arp-cache", `"10.0.0.0/24"`},
 	{"cluster.system.NAME.notify[].interface", "string", "whichever reaches them", "tell them by this interface only", `"eth0"`},
-	{"cluster.system.NAME.data", "list of strings or of objects", "", "what is divided; with action ip each is an address, with the bits of its subnet or without (/32, /128), or an object with addresses that move together", `["10.0.0.5/24", {"id": "web", "addresses": ["10.0.0.6", "2001:db8::6"]}]`},
+	{"cluster.system.NAME.on_timeout", "keep or kill", "keep", "client: what becomes of a program that has not let go by the end of stop_timeout: keep: the item waits for it; kill: flip ends the program, which lets go of all that it has", `"kill"`},
+	{"cluster.system.NAME.data", "list of strings or of objects", "", "what is divided, unless there are partitions; with action ip each is an address, with the bits of its subnet or without (/32, /128), or an object with addresses that move together", `["10.0.0.5/24", {"id": "web", "addresses": ["10.0.0.6", "2001:db8::6"]}]`},
 	{"cluster.system.NAME.data[].id", "string", "with action ip the first address, as written", "the name of a datum", `"web"`},
 	{"cluster.system.NAME.data[].addresses", "list of strings", "the id", "ip: what moves together", `["10.0.0.6/24", "2001:db8::6/64"]`},
 	{"cluster.system.NAME.data[].interface", "string", "as the system says", "ip: where these addresses are plumbed", `"eth2"`},
-	{"cluster.system.NAME.start_timeout", durationType, "60000", "how long `alive`, or the plumbing, may take", `"1m30s"`},
-	{"cluster.system.NAME.stop_timeout", durationType, "60000", "how long `down`, or taking the addresses away, may take", `10000`},
+	{"cluster.system.NAME.data[].weight", "number", "1", "what it counts of a server's load and capacity", `5`},
+	{"cluster.system.NAME.data[].prefer", "string or list of strings", "none", "the servers that it is to be on, the first of them that can have it; it goes back there as failback says, and no balancing moves it away", `["n1", "n2"]`},
+	{"cluster.system.NAME.partitions", "object", "none", "shard, in place of data: the data are the numbers of partitions, and keys map to them", `{"count": 512}`},
+	{"cluster.system.NAME.partitions.count", "number", "", "how many there are: the data are \"0\" to count-1", `512`},
+	{"cluster.system.NAME.partitions.hash", "fnv64a or fnv32a", "fnv64a", "of a key; modulo count it is the number of its partition", `"fnv32a"`},
+	{"cluster.system.NAME.replicas", "number", "1", "shard: how many servers hold each datum, each another rank of it: rank 0 is the primary; with fewer servers there are fewer replicas", `3`},
+	{"cluster.system.NAME.select", "object", "all that list the system", "the tags that a server must have to hold anything: a value, a list of which it has one, or `*` for any", `{"disk": ["ssd", "nvme"], "gpu": "*"}`},
+	{"cluster.system.NAME.match", "all or any", "all", "whether all tags of select must match, or one", `"any"`},
+	{"cluster.system.NAME.with", "string or list of strings", "none", "systems: a datum is held only where the datum of the same name of theirs is held, or, if there is none, any of theirs", `"db"`},
+	{"cluster.system.NAME.apart", "string or list of strings", "none", "systems: a datum is held only where none of theirs is held", `["batch"]`},
+	{"cluster.system.NAME.failback", "auto, manual or " + durationType, "auto; with type choose_one manual", "when data go home, or to a server that they prefer: auto: as soon as it is ready; a time: once it has been well for so long; manual: never, as long as they can stay", `"5m"`},
+	{"cluster.system.NAME.nopreempt", "true or false", "", "keepalived's name: true means failback manual, false auto", `true`},
+	{"cluster.system.NAME.mature", durationType, "0", "how long a server must have been up before it is given what another can have", `"30s"`},
+	{"cluster.system.NAME.preempt_delay", durationType, "", "another name of mature; keepalived counts seconds", `"300s"`},
+	{"cluster.system.NAME.round", "object", "all at one time", "how many moves that are not urgent, home or for balance, are made at one time", `{"moves": 10, "every": "5s"}`},
+	{"cluster.system.NAME.round.moves", "number", "", "the most moves of one round", `10`},
+	{"cluster.system.NAME.round.every", durationType, "4000", "the least time from one round to the next", `"5s"`},
+	{"cluster.system.NAME.brake", "on or off", "on", "stop moving data when more than half of the servers are lost at once, or a datum that was moved because it failed fails again, until `flip cleanup`; off: move on", `"off"`},
+	{"cluster.system.NAME.start_timeout", durationType, "60000", "how long `alive`, the plumbing, or the program may take", `"1m30s"`},
+	{"cluster.system.NAME.stop_timeout", durationType, "60000", "how long `down`, taking the addresses away, or the program may take", `10000`},
 	{"cluster.system.NAME.takeover_after", durationType + ", or never", "ip: the smallest safe time; hooks: never", "at-most-one: how long is left alone what a lost member may still hold: an address without the gate, or the effect of a hook. A bet on time, see below; never: until that member returns", `"10s"`},
 	{"cluster.system.NAME.fence", "string", "none", "at-most-one: a command that one survivor runs before it takes over what nobody has confirmed as released, see below; it must switch the lost member off", `"/etc/flip/fence-ipmi"`},
 	{"cluster.system.NAME.fence_timeout", durationType, "60000", "how long `fence` may take before it is ended and tried again", `"30s"`},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/flip-ha/flip/fsm"
@@ -32,13 +33,21 @@ func (p *parser) removeOnFailure(top, cluster object, sys *systems) bool {
 	return false
 }
 
+// serving are the servers that list a system, by name.
+func serving(id fsm.SystemID, servers map[fsm.MemberID]fsm.Server) []fsm.Server {
+	var out []fsm.Server
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		if slices.Contains(servers[name].Systems, id) {
+			out = append(out, servers[name])
+		}
+	}
+	return out
+}
+
 // served reports systems that nobody serves.
 func (p *parser) served(sys *systems, servers map[fsm.MemberID]fsm.Server) {
 	for _, s := range sys.list {
-		found := s.Split == fsm.Nothing
-		for _, server := range servers {
-			found = found || slices.Contains(server.Systems, s.Name)
-		}
+		found := s.Split == fsm.Nothing || len(serving(s.Name, servers)) > 0
 		if !found && len(servers) > 0 {
 			p.fail(s.at, "cluster.system."+string(s.Name), `add it to the "systems" of a server`, "no server serves this system")
 		}

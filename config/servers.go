@@ -40,10 +40,12 @@ func (p *parser) servers(top object, sys *systems) map[fsm.MemberID]fsm.Server {
 		if n, prio := o.integer("priority", -1_000_000, 1_000_000); prio.good {
 			s.Priority, s.HasPriority = int(n), true
 		}
+		p.share(o, &s)
 		out[s.Name] = s
 	}
 	p.voters(v, f, out)
 	p.loopback(f, out)
+	p.zones(f, out)
 	return out
 }
 

@@ -27,7 +27,8 @@ type systems struct {
 
 type system struct {
 	fsm.System
-	at int // of its name
+	at    int // of its name
+	names refs
 }
 
 func (s *systems) specs() map[fsm.SystemID]fsm.System {
@@ -60,19 +61,20 @@ func (p *parser) systems(cluster object, timing fsm.Timing) *systems {
 	for _, m := range v.members {
 		out.names = append(out.names, m.name)
 		if p.name(m, "cluster.system.", "system", inSystemName) {
-			out.list = append(out.list, system{p.system(m, shared, &out.addrs, timing), m.at})
+			out.list = append(out.list, p.system(m, shared, &out.addrs, timing))
 		}
 	}
+	p.together(out)
 	return out
 }
 
 // system reads one system.
-func (p *parser) system(m member, shared *value, addrs *plumbed, timing fsm.Timing) fsm.System {
+func (p *parser) system(m member, shared *value, addrs *plumbed, timing fsm.Timing) system {
 	o := p.object(m.value, "cluster.system."+m.name+".", levelSystem)
-	s := fsm.System{
+	s := system{at: m.at, System: fsm.System{
 		Name: fsm.SystemID(m.name), Action: fsm.ActionHooks,
 		StartTimeout: defaultTimeout, StopTimeout: defaultTimeout, CleanOnStart: true,
-	}
+	}}
 	if !o.is {
 		return s
 	}
@@ -88,10 +90,15 @@ func (p *parser) system(m member, shared *value, addrs *plumbed, timing fsm.Timi
 		s.Config = p.config(o, shared)
 	case fsm.ActionIP:
 		s.Action = action
-		p.ip(o, &s)
+		p.ip(o, &s.System)
+	case fsm.ActionClient:
+		s.Action = action
+		word, _ := o.word("on_timeout", []string{"keep", "kill"})
+		s.KillOnTimeout = word == "kill"
 	default:
 		p.config(o, shared) // for what is wrong with it
 	}
+	p.place(o, &s, action)
 	s.Items = p.data(o, &s, action, addrs)
 	if d, f := o.duration("start_timeout", leastTimeout, mostTimeout); f.good {
 		s.StartTimeout = d
@@ -100,9 +107,9 @@ func (p *parser) system(m member, shared *value, addrs *plumbed, timing fsm.Timi
 		s.StopTimeout = d
 	}
 	s.Delay, _ = o.duration("delay", 0, mostDelay)
-	s.TakeoverAfter = p.takeover(o, &s, action, timing)
-	p.fence(o, &s, action)
-	p.clean(o, &s)
+	s.TakeoverAfter = p.takeover(o, &s.System, action, timing)
+	p.fence(o, &s.System, action)
+	p.clean(o, &s.System)
 	return s
 }
 
@@ -155,12 +162,14 @@ func (p *parser) guarantee(o object, split fsm.Split, action fsm.Action) fsm.Gua
 
 // action reads how the system's data are made true; 0 when that cannot be read.
 func (p *parser) action(o object) fsm.Action {
-	word, f := o.word("action", []string{"hooks", "ip"})
+	word, f := o.word("action", []string{"hooks", "ip", "client"})
 	switch {
 	case !f.set, word == "hooks":
 		return fsm.ActionHooks
 	case word == "ip":
 		return fsm.ActionIP
+	case word == "client":
+		return fsm.ActionClient
 	default:
 		return 0
 	}

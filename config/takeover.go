@@ -47,6 +47,9 @@ func (p *parser) safe(d time.Duration, f field, s *fsm.System, action fsm.Action
 	case timing.Lease == 0 || action == 0: // reported
 	case action == fsm.ActionIP:
 		return p.safeIP(d, f, timing.Lease)
+	case d < safe && action == fsm.ActionClient:
+		p.note(f.at, f.key, fmt.Sprintf("at least %s is safe, if the program lets go when its lease ends, within stop_timeout", short(safe)),
+			"%s is not safe: a program of a lost member may take longer to let go, and clocks may differ by 10 %%: until then an item may have two holders", short(d))
 	case d < safe:
 		p.note(f.at, f.key, fmt.Sprintf("at least %s is safe, if the guard lives and `down` succeeds", short(safe)),
 			"%s is not safe: %s, and clocks may differ by 10 %%: until `down` has ended there an item may have two holders",

@@ -64,6 +64,7 @@ func outcome(t *testing.T, text string) string {
 	}
 	file, err := Parse(path, []byte(data), over)
 	if err == nil {
+		sound(t, []byte(data), file, nil)
 		return Describe(file)
 	}
 	var problems Problems
