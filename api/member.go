@@ -56,14 +56,19 @@ type MemberInfo struct {
 	Role     string         `json:"role"` // voter, arbiter or agent; "" of a member that only the log knows
 	Systems  []fsm.SystemID `json:"systems"`
 	Priority *int           `json:"priority,omitempty"`
-	State    string         `json:"state"` // as of Member
-	Leader   bool           `json:"leader,omitempty"`
-	Vote     bool           `json:"vote"`
-	Removing bool           `json:"removing,omitempty"`
-	Items    int            `json:"items"`   // it owns
-	Entries  int            `json:"entries"` // items of others that it may still hold
-	Epoch    fsm.Epoch      `json:"epoch"`
-	Instance string         `json:"instance,omitempty"`
+	Weight   int            `json:"weight"`             // its share of each system's load, relative to the others'
+	Capacity int            `json:"capacity,omitempty"` // the most that it holds of any one system; 0: no limit
+	Zone     string         `json:"zone,omitempty"`
+	// Tags are what is said of it, for systems to select by.
+	Tags     map[string]string `json:"tags,omitempty"`
+	State    string            `json:"state"` // as of Member
+	Leader   bool              `json:"leader,omitempty"`
+	Vote     bool              `json:"vote"`
+	Removing bool              `json:"removing,omitempty"`
+	Items    int               `json:"items"`   // it owns
+	Entries  int               `json:"entries"` // items of others that it may still hold
+	Epoch    fsm.Epoch         `json:"epoch"`
+	Instance string            `json:"instance,omitempty"`
 	// Waits is why its joining, its removal or its change of role is not done yet, in
 	// words; empty: it is.
 	Waits []string `json:"waits,omitempty"`
@@ -75,7 +80,12 @@ type MemberAdd struct {
 	Addr     string         `json:"addr"` // IP:PORT, for TCP and UDP
 	Systems  []fsm.SystemID `json:"systems,omitempty"`
 	Priority *int           `json:"priority,omitempty"`
-	Role     string         `json:"role,omitempty"` // voter; arbiter, which serves no system; agent, which has no vote
+	Role     string         `json:"role,omitempty"`     // voter; arbiter, which serves no system; agent, which has no vote
+	Weight   int            `json:"weight,omitempty"`   // its share of each system's load, relative to the others'; 0: 1
+	Capacity int            `json:"capacity,omitempty"` // the most that it holds of any one system; 0: no limit
+	Zone     string         `json:"zone,omitempty"`     // what may fail all at once with it
+	// Tags are what is said of it, for systems to select by.
+	Tags map[string]string `json:"tags,omitempty"`
 }
 
 // MemberRemove asks to take a member out of the cluster.

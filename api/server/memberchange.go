@@ -124,7 +124,8 @@ func orNothing(systems []fsm.SystemID) string {
 }
 
 func sameServer(a, b fsm.Server) bool {
-	return a.Addr == b.Addr && a.Role == b.Role && a.HasPriority == b.HasPriority && a.Priority == b.Priority && slices.Equal(a.Systems, b.Systems)
+	return a.Addr == b.Addr && a.Role == b.Role && a.HasPriority == b.HasPriority && a.Priority == b.Priority && slices.Equal(a.Systems, b.Systems) &&
+		sameShare(a, b)
 }
 
 // maxPriority is as in the file.
@@ -147,6 +148,9 @@ func serverFor(s *fsm.State, in api.MemberAdd) (fsm.Server, error) {
 	}
 	if in.Priority != nil {
 		server.Priority, server.HasPriority = *in.Priority, true
+	}
+	if err := withShare(&server, in); err != nil {
+		return server, err
 	}
 	switch in.Role {
 	case "", fsm.RoleVoter.String(), fsm.RoleAgent.String():

@@ -77,6 +77,7 @@ func memberInfo(s *fsm.State, name fsm.MemberID, stamp api.Stamp, held map[fsm.M
 	if server.HasPriority {
 		m.Priority = &server.Priority
 	}
+	m.Weight, m.Capacity, m.Zone, m.Tags = server.Share(), server.Capacity, server.Zone, tagsOf(server)
 	m.Items, m.Entries = held[name].items, held[name].entries
 	switch {
 	case s.Spec().Version == 0:

@@ -54,6 +54,7 @@ Examples:
   flip member add n5 10.0.0.5:2200 --systems ip,db --priority 5
   flip member add n6 10.0.0.6:2200 --role arbiter
   flip member add n7 10.0.0.7:2200 --role agent
+  flip member add n8 10.0.0.8:2200 --zone b --tag disk=ssd --tag gpu=yes --weight 2
   flip member promote n7
   flip member demote n4
   flip member remove n4
@@ -62,6 +63,10 @@ Examples:
 			&cli.StringFlag{Name: "systems", Usage: "add: the `SYSTEMS` it serves, with commas between them (default: all)"},
 			&cli.IntFlag{Name: "priority", Usage: "add: `N`, lower is preferred"},
 			&cli.StringFlag{Name: "role", Usage: "add: `ROLE`, voter, arbiter or agent (default: voter)"},
+			&cli.IntFlag{Name: "weight", Usage: "add: `N`, its share of each system's load, relative to the others' (default: 1)"},
+			&cli.IntFlag{Name: "capacity", Usage: "add: `N`, the most that it holds of any one system (default: no limit)"},
+			&cli.StringFlag{Name: "zone", Usage: "add: `ZONE`, what may fail all at once with it"},
+			&cli.StringSliceFlag{Name: "tag", Usage: "add: `NAME=VALUE`, for systems to select by; more than once for several"},
 			&cli.DurationFlag{Name: "wait", Value: memberWait, Usage: "add, remove, promote, demote: follow it for `TIME` at most; 0: not at all"}),
 		BashComplete: a.completeMember,
 		Action:       a.member,
@@ -112,9 +117,12 @@ func (a *App) member(c *cli.Context) error {
 	}
 }
 
+// addFlags say what a new member is like.
+var addFlags = []string{"systems", "priority", "role", "weight", "capacity", "zone", "tag"}
+
 // onlyForAdd refuses flags that the verb does not obey.
 func onlyForAdd(c *cli.Context, verb string) error {
-	for _, f := range []string{"systems", "priority", "role"} {
+	for _, f := range addFlags {
 		if c.IsSet(f) && verb != "add" {
 			return &usageError{what: "flip member " + verb + " does not take --" + f, hint: "it is for flip member add"}
 		}
@@ -125,7 +133,7 @@ func onlyForAdd(c *cli.Context, verb string) error {
 	if c.Duration("wait") < 0 {
 		return &usageError{what: "--wait cannot be negative", hint: "--wait 2m; --wait 0 does not wait"}
 	}
-	return nil
+	return shareFlags(c, &api.MemberAdd{}) // before anybody is asked
 }
 
 // members asks who is a member.
@@ -242,6 +250,7 @@ func writeMember(w io.Writer, p painter, m api.MemberInfo) {
 	t.add(plain, "vote", voteWord(m))
 	t.add(plain, "systems", or(joinNames(m.Systems), "none"))
 	t.add(plain, "priority", priorityWord(m.Priority))
+	addShare(t, m)
 	t.add(plain, "items", strconv.Itoa(m.Items))
 	if m.Entries > 0 {
 		t.add(yellow, "outstanding", count(m.Entries, "item", "items")+" that it may still hold")

@@ -34,6 +34,9 @@ func (a *App) memberAdd(c *cli.Context, cl *client.Client, id fsm.MemberID) erro
 		n := c.Int("priority")
 		what.Priority = &n
 	}
+	if err := shareFlags(c, &what); err != nil {
+		return err
+	}
 	stop, release := interrupted(c.Context)
 	defer release()
 	ctx, cancel := context.WithTimeout(stop, changeTimeout)
