@@ -38,8 +38,8 @@ type HooksConfig struct {
 // Hooks is the Driver that starts a system's `alive` and `down` commands:
 // directly, without a shell, each in a process group of its own, with argv[1]
 // the item, argv[2] the system's config as JSON, the daemon's environment and
-// working directory, and FLIP_ITEM, FLIP_SYSTEM, FLIP_MEMBER, FLIP_TOKEN,
-// FLIP_REASON and, if there was a holder before, FLIP_PREVIOUS; FLIP_RUN is what
+// working directory, and FLIP_ITEM, FLIP_SYSTEM, FLIP_RANK, FLIP_MEMBER,
+// FLIP_TOKEN, FLIP_REASON and, if there was a holder before, FLIP_PREVIOUS; FLIP_RUN is what
 // the Ledger named this run. Exit status 0 is success. A hook has ordinary scheduling, also where the daemon's is
 // real-time.
 //
@@ -216,7 +216,7 @@ var daemonsOwn = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LIS
 // hooksOwn are flip's own variables for hooks: a daemon that was itself started by
 // a hook hands none of them on.
 var hooksOwn = []string{
-	"FLIP_ITEM", "FLIP_SYSTEM", "FLIP_MEMBER", "FLIP_TOKEN", "FLIP_REASON", "FLIP_PREVIOUS",
+	"FLIP_ITEM", "FLIP_SYSTEM", "FLIP_RANK", "FLIP_MEMBER", "FLIP_TOKEN", "FLIP_REASON", "FLIP_PREVIOUS",
 	"FLIP_FENCE_MEMBER", "FLIP_FENCE_EPOCH", "FLIP_FENCE_MACHINE", runVariable,
 }
 
@@ -230,6 +230,7 @@ func (h *Hooks) environ(job fsm.Job, run string) []string {
 	own := []string{
 		"FLIP_ITEM=" + string(job.Item),
 		"FLIP_SYSTEM=" + string(job.System),
+		"FLIP_RANK=" + strconv.Itoa(job.Rank),
 		"FLIP_MEMBER=" + string(h.cfg.Self),
 		"FLIP_TOKEN=" + strconv.FormatUint(uint64(token), 10),
 		"FLIP_REASON=" + job.Reason,

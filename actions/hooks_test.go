@@ -102,6 +102,7 @@ func TestHookGetsArgumentsAndEnvironment(t *testing.T) {
 	h := newHookTest(t)
 	t.Setenv("FLIP_PREVIOUS", "inherited")
 	t.Setenv("FLIP_TOKEN", "inherited")
+	t.Setenv("FLIP_RANK", "inherited")
 	t.Setenv("FLIP_RUN", "inherited")
 	t.Setenv("MINE", "kept")
 	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
@@ -113,13 +114,15 @@ env | grep -E '^(FLIP_|MINE|NOTIFY|WATCHDOG)' | sort > env
 cat > stdin
 echo to stdout; echo to stderr >&2
 `)
-	if err := h.Acquire(t.Context(), hookJob(path)); err != nil {
+	copied := hookJob(path)
+	copied.Rank = 1
+	if err := h.Acquire(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := h.file(t, "args"), `2|192.0.2.1|{"interface":"lo0"}|`; got != want {
 		t.Errorf("arguments %q, want %q", got, want)
 	}
-	want := "FLIP_ITEM=192.0.2.1\nFLIP_MEMBER=n1\nFLIP_PREVIOUS=n2\nFLIP_REASON=n2 is down\nFLIP_SYSTEM=web\nFLIP_TOKEN=42\nMINE=kept\n"
+	want := "FLIP_ITEM=192.0.2.1\nFLIP_MEMBER=n1\nFLIP_PREVIOUS=n2\nFLIP_RANK=1\nFLIP_REASON=n2 is down\nFLIP_SYSTEM=web\nFLIP_TOKEN=42\nMINE=kept\n"
 	if got := h.file(t, "env"); got != want {
 		t.Errorf("environment\n%swant\n%s", got, want)
 	}

@@ -93,7 +93,7 @@ var reference = []KeyDoc{
 	{"cluster.system.NAME.partitions", "object", "none", "shard, in place of data: the data are the numbers of partitions, and keys map to them", `{"count": 512}`},
 	{"cluster.system.NAME.partitions.count", "number", "", "how many there are: the data are \"0\" to count-1", `512`},
 	{"cluster.system.NAME.partitions.hash", "fnv64a or fnv32a", "fnv64a", "of a key; modulo count it is the number of its partition", `"fnv32a"`},
-	{"cluster.system.NAME.replicas", "number", "1", "shard: how many servers hold each datum, each another rank of it: rank 0 is the primary; with fewer servers there are fewer replicas", `3`},
+	{"cluster.system.NAME.replicas", "number", "1", "shard: how many servers hold each datum, each another rank of it: rank 0 is the primary, and hooks find theirs in FLIP_RANK; with fewer servers there are fewer replicas", `3`},
 	{"cluster.system.NAME.select", "object", "all that list the system", "the tags that a server must have to hold anything: a value, a list of which it has one, or `*` for any", `{"disk": ["ssd", "nvme"], "gpu": "*"}`},
 	{"cluster.system.NAME.match", "all or any", "all", "whether all tags of select must match, or one", `"any"`},
 	{"cluster.system.NAME.with", "string or list of strings", "none", "systems: a datum is held only where the datum of the same name of theirs is held, or, if there is none, any of theirs", `"db"`},
