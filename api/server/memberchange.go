@@ -246,7 +246,7 @@ func addWarnings(s *fsm.State, server fsm.Server) []string {
 	if server.Votes() {
 		out = append(out, evenWarning(len(s.Spec().Staying())+1)...)
 	}
-	return out
+	return append(out, unfitWarnings(s, server)...)
 }
 
 // withoutMember is the configuration in which a server is marked: the leader
@@ -301,31 +301,4 @@ func staysAble(s *fsm.State, name fsm.MemberID) error {
 			"without %s only %d of %s would be there, and %d are needed (%s)", name, running, counted(left, "voter"), majority, strings.Join(absent, ", "))
 	}
 	return nil
-}
-
-// removeWarnings is what is worth a word about a removal.
-func removeWarnings(s *fsm.State, name fsm.MemberID, left int) []string {
-	var out []string
-	if s.Spec().Servers[name].Votes() {
-		out = fewWarnings(left)
-	}
-	for _, id := range s.Spec().Servers[name].Systems {
-		switch others := othersListing(s, id, name); {
-		case others == 0 && s.Spec().Systems[id].Split != fsm.Nothing:
-			out = append(out, fmt.Sprintf("no other member serves system %s: its items will be nobody's", id))
-		case others == 1 && s.Spec().Systems[id].Split != fsm.Replicate && s.Spec().Systems[id].Split != fsm.Nothing:
-			out = append(out, fmt.Sprintf("one member will serve system %s: it cannot fail over", id))
-		}
-	}
-	return out
-}
-
-func othersListing(s *fsm.State, id fsm.SystemID, but fsm.MemberID) int {
-	n := 0
-	for _, m := range serversOf(s.Spec(), id) {
-		if m != but && !s.Spec().Servers[m].Removing {
-			n++
-		}
-	}
-	return n
 }
