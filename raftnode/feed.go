@@ -90,6 +90,7 @@ func (n *Node) read() view {
 	if now := (shown{true, v.index, n.leading, leader}); now != n.shown {
 		n.shown = now
 		n.deps.Detector.Read(v.state, v.index, n.leading, leader)
+		n.seen.Look(v.state, n.clock(), n.cfg.Leased)
 	}
 	return v
 }

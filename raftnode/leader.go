@@ -13,6 +13,7 @@ import (
 
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/wake"
+	"github.com/flip-ha/flip/placement"
 )
 
 // watchLeadership runs lead while this node is leader; one ends before the next
@@ -171,18 +172,22 @@ func (n *Node) setLeading(leads bool) {
 
 // decide is the reconcile loop: look, propose one command, look again.
 func (n *Node) decide(ctx context.Context) {
-	var agenda Agenda
+	agenda := Agenda{drafts: drafts{begin: n.planAside, after: time.After}}
+	defer n.outlook.Store(nil)
 	for ctx.Err() == nil {
 		v := n.read()
 		if v.state.Spec().Version == 0 {
 			n.seed(ctx, v)
 			continue
 		}
-		now := time.Since(n.started)
+		now := n.clock()
+		n.seen.Leases(now, n.cfg.Leased)
 		cmd, again := Next(&agenda, Look{
 			State: v.state, Now: now, Unix: time.Now().UnixMilli(),
-			Downs: n.deps.Detector.Downs(), Goodbyes: n.goodbyes(), Leased: n.cfg.Leased,
+			Downs: n.deps.Detector.Downs(), Goodbyes: n.goodbyes(), Leased: n.cfg.Leased, Seen: &n.seen,
 		})
+		shown := agenda.Outlook()
+		n.outlook.Store(&shown)
 		if cmd != nil && n.carryOut(ctx, cmd) {
 			continue
 		}
@@ -240,7 +245,28 @@ func (n *Node) carryOut(ctx context.Context, cmd fsm.Command) bool {
 		e = e.Int("dropped", len(res.Dropped))
 	}
 	e.Str("command", fmt.Sprintf("%T", cmd)).Msg("the leader proposed")
+	if a, planned := cmd.(fsm.Assign); planned && len(res.Dropped) == len(a.Moves) {
+		return false // nothing has changed: the next plan may be the same
+	}
 	return err == nil && res.Applied
+}
+
+// clock is what times of this node are compared by.
+func (n *Node) clock() time.Duration { return time.Since(n.started) }
+
+// planAside makes a plan while the leader's loop goes on, and wakes it then.
+func (n *Node) planAside(p *placement.Planner, d *draft) <-chan struct{} {
+	ready := make(chan struct{})
+	n.planning.Go(func() {
+		began := time.Now()
+		d.result = p.Plan(d.view)
+		if n.cfg.Measure.Plan != nil {
+			n.cfg.Measure.Plan(time.Since(began))
+		}
+		close(ready)
+		wake.Signal(n.wakeLoop)
+	})
+	return ready
 }
 
 // seed founds the cluster's State from this node's file: the first command of a

@@ -10,6 +10,7 @@ import (
 type Measure struct {
 	Sync  func(time.Duration) // of each write of entries, until the disk had them
 	Apply func(time.Duration) // from an entry's arrival in this node's log to its being read
+	Plan  func(time.Duration) // of each plan that this node makes as the leader
 }
 
 // arrivalsKept bounds what is remembered of entries not yet applied: more only

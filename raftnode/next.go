@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/flip-ha/flip/fsm"
-	"github.com/flip-ha/flip/placement"
 )
 
 // Look is one consistent view of all that a leader decides from.
@@ -17,30 +16,15 @@ type Look struct {
 	Downs    []fsm.Down                         // those that count now; their moves are empty
 	Goodbyes []fsm.Goodbye                      // of processes already called down
 	Leased   func(fsm.MemberID, fsm.Epoch) bool // as in Config
-}
-
-// Agenda is what one leader remembers from one Look to the next. The zero value
-// is that of a leader that has just passed its Barrier; a new leader begins
-// with a new one.
-type Agenda struct {
-	begun    bool
-	released bool          // planned moves are not held back (any more)
-	ready    time.Duration // since when a majority of the voters-to-be have their vote; -1: not yet
-	planned  *fsm.State    // for which moves was computed
-	moves    []fsm.Move
-	waiting  map[fsm.SystemID]*waiting
-}
-
-// waiting is a system's planned moves that its delay holds back.
-type waiting struct {
-	since time.Duration
-	moves []fsm.Move
+	// Seen is this server's, by the same clock; nil: the Agenda begins its own.
+	Seen *Sightings
 }
 
 // Next decides what the leader proposes now: nil, or one command that holds the
 // cause and the moves. It is called again after each proposal, whenever
 // something changed, and at the time it returns (0: not needed). It is pure:
-// what it knows comes with the Look, what it remembers is in the Agenda.
+// what it knows comes with the Look, what it remembers is in the Agenda. Only an
+// Agenda that has its plans made elsewhere waits for them, for a bounded time.
 //
 // First come the Downs, which nothing holds back; what one command cannot carry
 // (fsm.MaxMoves) follows as planned moves, which `delay` does not concern since
@@ -50,7 +34,9 @@ func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 	if l.State.Spec().Version == 0 {
 		return nil, 0
 	}
-	if d, ok := nextDown(l); ok {
+	l.Unix = a.clock.now(l)
+	a.ties.read(l.State.Spec())
+	if d, ok := a.nextDown(l); ok {
 		return d, l.Now
 	}
 	if g, ok := nextGoodbye(l); ok {
@@ -65,23 +51,42 @@ func Next(a *Agenda, l Look) (fsm.Command, time.Duration) {
 	if again, held := a.hold(l); held {
 		return nil, again
 	}
-	if a.planned != l.State {
-		a.planned, a.moves = l.State, placement.Plan(placement.View{State: l.State}).Moves
+	return a.nextMoves(l)
+}
+
+// nextMoves are those that are planned and due. While the plan of this Look is still
+// being made they are those of the last one that give somebody what nobody has.
+func (a *Agenda) nextMoves(l Look) (fsm.Command, time.Duration) {
+	p, fresh := a.plan(l, nil, planPatience)
+	if p == nil {
+		return nil, 0
 	}
-	moves, again := a.due(l)
+	planned, again := p.result.Moves, time.Duration(0)
+	if p.result.Again > 0 {
+		again = max(p.at+p.result.Again, l.Now+1)
+	}
+	if !fresh {
+		planned, again = p.stillUrgent(l, &a.ties), 0
+	}
+	moves, held, later := a.due(l, planned)
+	if fresh {
+		a.outlook = Outlook{Held: slices.Concat(p.result.Held, held), Unplaced: p.result.Unplaced}
+	}
+	again = sooner(again, later)
 	if len(moves) == 0 {
 		return nil, again
 	}
 	if len(moves) > fsm.MaxMoves {
 		moves = moves[:fsm.MaxMoves]
 	}
+	a.made(l, moves)
 	return fsm.Assign{Moves: moves, At: l.Unix}, l.Now
 }
 
 // nextDown is the first Down by name that the State does not refuse, with the
 // moves of what that member owns. All members that are to be called down are
 // unusable at once, so that nothing moves from one to the next.
-func nextDown(l Look) (fsm.Down, bool) {
+func (a *Agenda) nextDown(l Look) (fsm.Down, bool) {
 	unusable := make(map[fsm.MemberID]string)
 	var first *fsm.Down
 	for i, d := range l.Downs {
@@ -100,12 +105,28 @@ func nextDown(l Look) (fsm.Down, bool) {
 	d := *first
 	d.At = l.Unix
 	d.Moves = nil
-	for _, m := range placement.Plan(placement.View{State: l.State, Unusable: unusable}).Moves {
-		if slot, ok := l.State.Slot(m.Key); ok && slot.Owner == d.Member && len(d.Moves) < fsm.MaxMoves {
-			d.Moves = append(d.Moves, m)
-		}
+	if p, fresh := a.plan(l, unusable, downPatience); fresh {
+		d.Moves = movesOf(l.State, d.Member, p.result.Moves)
 	}
 	return d, true
+}
+
+// movesOf are the moves of all ranks of the items of which a member owns one: a copy
+// that takes its place leaves another place free.
+func movesOf(s *fsm.State, owner fsm.MemberID, planned []fsm.Move) []fsm.Move {
+	concerned := make(map[tie]bool)
+	for _, m := range planned {
+		if slot, ok := s.Slot(m.Key); ok && slot.Owner == owner {
+			concerned[tie{m.System, m.Item}] = true
+		}
+	}
+	var out []fsm.Move
+	for _, m := range planned {
+		if concerned[tie{m.System, m.Item}] && len(out) < fsm.MaxMoves {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func nextGoodbye(l Look) (fsm.Goodbye, bool) {
@@ -195,63 +216,4 @@ func countVotes(s *fsm.State) (have, wanted int) {
 		}
 	}
 	return have, wanted
-}
-
-// due are the planned moves that may be proposed now. A system's delay begins
-// anew whenever its planned moves change; it holds back only what has an owner
-// in service.
-func (a *Agenda) due(l Look) (moves []fsm.Move, again time.Duration) {
-	held := make(map[fsm.SystemID][]fsm.Move)
-	for _, m := range a.moves {
-		switch slot, _ := l.State.Slot(m.Key); {
-		case m.To == slot.Owner || !inService(l.State, slot.Owner):
-			moves = append(moves, m)
-		case unready(l, m):
-			// The next State may show it settled, the next heartbeat its lease.
-		case l.State.Spec().Systems[m.System].Delay == 0:
-			moves = append(moves, m)
-		default:
-			held[m.System] = append(held[m.System], m)
-		}
-	}
-	for id := range a.waiting {
-		if len(held[id]) == 0 {
-			delete(a.waiting, id)
-		}
-	}
-	for id, now := range held {
-		w := a.waiting[id]
-		if w == nil || !slices.Equal(w.moves, now) {
-			w = &waiting{since: l.Now, moves: now}
-			if a.waiting == nil {
-				a.waiting = make(map[fsm.SystemID]*waiting)
-			}
-			a.waiting[id] = w
-		}
-		until := w.since + l.State.Spec().Systems[id].Delay
-		if l.Now >= until {
-			moves = append(moves, now...)
-		} else if again == 0 || until < again {
-			again = until
-		}
-	}
-	slices.SortStableFunc(moves, func(x, y fsm.Move) int { return x.Compare(y.Key) })
-	return moves, again
-}
-
-// inService reports whether a member holds what it owns and goes on to.
-func inService(s *fsm.State, id fsm.MemberID) bool {
-	m, ok := s.Member(id)
-	return ok && m.Up && !m.Leaving
-}
-
-// unready reports whether a move would take an at-most-one item from an owner
-// in service and give it to a member that may hold nothing yet: it is not settled
-// (L6), or has just registered and waits for its first lease.
-func unready(l Look, m fsm.Move) bool {
-	to, ok := l.State.Member(m.To)
-	if !ok || l.State.Spec().Systems[m.System].Guarantee != fsm.AtMostOne {
-		return false
-	}
-	return !to.Settled || l.Leased != nil && !l.Leased(m.To, to.Epoch)
 }

@@ -38,7 +38,7 @@ func BenchmarkNextAgents(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		a.planned = nil
+		a.drafts.last = nil
 		if cmd, _ := Next(a, Look{State: h.state, Now: 2 * time.Hour}); cmd != nil {
 			b.Fatalf("%T", cmd)
 		}

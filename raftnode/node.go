@@ -49,6 +49,11 @@ type Node struct {
 	lastCommit  atomic.Int64 // when anything last committed, since started
 	batch       batcher
 	met         *acquaintances
+
+	seen     Sightings
+	planning sync.WaitGroup          // plans that are being made
+	outlook  atomic.Pointer[Outlook] // the leader's; nil: this node does not lead
+	follower onlooker
 }
 
 // Open prepares a Node; Run starts it.
@@ -151,6 +156,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return end
 	}
 	n.stopRaft(r, quiet)
+	n.planning.Wait()
 	return nil
 }
 
