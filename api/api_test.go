@@ -61,7 +61,7 @@ func TestHelloKeepsEverything(t *testing.T) {
 func TestResultKeepsEverything(t *testing.T) {
 	r := fsm.Result{
 		Applied: true, Why: "w", Epoch: 3,
-		Dropped: []fsm.Move{{Key: fsm.Key{System: "s", Item: "i", Rank: 2}, Was: 1, Home: "h", To: "t", Reason: "r"}},
+		Dropped: []fsm.Move{{Key: fsm.Key{System: "s", Item: "i", Rank: 2}, Was: 1, Home: "h", To: "t", Reason: "r", Cause: fsm.CauseHome}},
 		Each:    []fsm.Result{{Applied: true}, {Why: "no", Each: []fsm.Result{{Epoch: 1}}}},
 	}
 	b, err := json.Marshal(ResultOf(r))

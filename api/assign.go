@@ -45,7 +45,8 @@ type Row struct {
 	Reason      string        `json:"reason,omitempty"`
 	Why         string        `json:"why,omitempty"` // not acquired: why, in words
 	Do          string        `json:"do,omitempty"`
-	Seen        *Seen         `json:"seen,omitempty"` // of addresses, under Token
+	Braked      string        `json:"braked,omitempty"` // it is moved by nobody until somebody cleans up: why
+	Seen        *Seen         `json:"seen,omitempty"`   // of addresses, under Token
 	Outstanding []Outstanding `json:"outstanding,omitempty"`
 }
 

@@ -4,8 +4,10 @@ import "fmt"
 
 // The exit codes of `flip status --check` (a daemon that does not answer is 3).
 const (
-	CheckOK       = 0 // all owned and acquired, and a failover is possible
-	CheckDegraded = 1 // failover impossible, drift, a failure remembered, or another critical alarm
+	CheckOK = 0 // all owned and acquired, and a failover is possible
+	// CheckDegraded: failover impossible, drift, a failure remembered, a brake, a copy
+	// without a holder, or another critical alarm.
+	CheckDegraded = 1
 	CheckBroken   = 2 // an item without a holder, or no leader
 )
 
@@ -17,9 +19,17 @@ func (s Status) Check() (code int, reasons []string) {
 		broken = append(broken, "no leader")
 	}
 	for _, sys := range s.Systems {
+		if sys.Braked {
+			degraded = append(degraded, fmt.Sprintf("%s is braked", sys.Name))
+		}
+		if sys.BrakedItems > 0 {
+			degraded = append(degraded, fmt.Sprintf("%s: %d items are braked", sys.Name, sys.BrakedItems))
+		}
 		switch {
 		case sys.Unheld > 0:
 			broken = append(broken, fmt.Sprintf("%s: %d of %d items without a holder", sys.Name, sys.Unheld, sys.Items))
+		case sys.Missing > 0:
+			degraded = append(degraded, fmt.Sprintf("%s: %d copies without a holder", sys.Name, sys.Missing))
 		case sys.Acquired < sys.Items:
 			degraded = append(degraded, fmt.Sprintf("%s: %d of %d items not yet acquired", sys.Name, sys.Items-sys.Acquired, sys.Items))
 		}

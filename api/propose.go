@@ -27,6 +27,7 @@ type Move struct {
 	Home   fsm.MemberID `json:"home,omitempty"`
 	To     fsm.MemberID `json:"to"`
 	Reason string       `json:"reason,omitempty"`
+	Cause  fsm.Cause    `json:"cause,omitempty"`
 }
 
 // ResultOf turns Apply's answer into its wire form.
@@ -35,7 +36,7 @@ func ResultOf(r fsm.Result) Result {
 	for _, m := range r.Dropped {
 		out.Dropped = append(out.Dropped, Move{
 			System: m.System, Item: m.Item, Rank: m.Rank,
-			Was: m.Was, Home: m.Home, To: m.To, Reason: m.Reason,
+			Was: m.Was, Home: m.Home, To: m.To, Reason: m.Reason, Cause: m.Cause,
 		})
 	}
 	for _, e := range r.Each {
@@ -50,7 +51,7 @@ func (r Result) FSM() fsm.Result {
 	for _, m := range r.Dropped {
 		out.Dropped = append(out.Dropped, fsm.Move{
 			Key: fsm.Key{System: m.System, Item: m.Item, Rank: m.Rank},
-			Was: m.Was, Home: m.Home, To: m.To, Reason: m.Reason,
+			Was: m.Was, Home: m.Home, To: m.To, Reason: m.Reason, Cause: m.Cause,
 		})
 	}
 	for _, e := range r.Each {

@@ -12,6 +12,11 @@ type Status struct {
 	Failures    []Failure `json:"failures,omitempty"`
 	Differences []string  `json:"differences,omitempty"` // between this node's file and the log
 	Alarms      []Alarm   `json:"alarms,omitempty"`
+	Brakes      []Brake   `json:"brakes,omitempty"`
+	// Held are moves that are wanted and held back, Unplaced slots that nobody can have: the
+	// first MostShown of each.
+	Held     []HeldMove `json:"held,omitempty"`
+	Unplaced []Unplaced `json:"unplaced,omitempty"`
 	// Partial: an agent that reaches no voter answers, and knows its own part alone.
 	Partial bool `json:"partial,omitempty"`
 }
@@ -234,10 +239,22 @@ type System struct {
 	Owned       int            `json:"owned"`
 	Acquired    int            `json:"acquired"`
 	Outstanding int            `json:"outstanding"` // entries that are not void
-	Unheld      int            `json:"unheld"`      // slots that nobody is known to hold
-	Maintenance bool           `json:"maintenance"` // nothing of it is moved or repaired
-	Takeover    *Takeover      `json:"takeover_after,omitempty"`
-	Fence       string         `json:"fence,omitempty"` // the command that switches a lost holder off
+	Unheld      int            `json:"unheld"`      // items, or primaries, that nobody is known to hold
+	// Replicas is how many members hold each item; Missing are the copies besides the
+	// primary that nobody is known to hold.
+	Replicas int `json:"replicas"`
+	Missing  int `json:"missing"`
+	// Braked: nothing of it is moved until somebody cleans up. BrakedItems are its slots
+	// of which that is true by themselves.
+	Braked      bool `json:"braked"`
+	BrakedItems int  `json:"braked_items"`
+	// Held are its moves that are wanted and held back, Unplaced its slots that nobody can
+	// have; absent: not known here.
+	Held        *int      `json:"held,omitempty"`
+	Unplaced    *int      `json:"unplaced,omitempty"`
+	Maintenance bool      `json:"maintenance"` // nothing of it is moved or repaired
+	Takeover    *Takeover `json:"takeover_after,omitempty"`
+	Fence       string    `json:"fence,omitempty"` // the command that switches a lost holder off
 }
 
 // Takeover is a bet on time: how long after a holder was called down a new owner

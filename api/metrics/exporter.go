@@ -60,6 +60,7 @@ type Exporter struct {
 	late        prometheus.Counter
 	diskSync    prometheus.Histogram
 	gateRenewal prometheus.Histogram
+	plan        prometheus.Histogram
 }
 
 // New makes an Exporter. source is asked at each scrape, from its goroutine.
@@ -102,9 +103,14 @@ func New(source StatusSource, log zerolog.Logger) *Exporter {
 		Help:    "Time that a renewal of the kernel gate took in the kernel.",
 		Buckets: prometheus.ExponentialBuckets(0.000005, 2, 18), // 5 us raw to 0.7 s: beside a stranger's huge transaction
 	})
+	e.plan = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "flip_plan_seconds",
+		Help:    "Time that the leader took to find out what is to be moved.",
+		Buckets: prometheus.ExponentialBuckets(0.00005, 2, 17), // 50 us to 3.3 s: a few items to a million
+	})
 	e.registry.MustRegister(
 		newStatusCollector(source), e.sampled,
-		failover, e.gap, e.leaseLeft, e.lapses, e.late, e.diskSync, e.gateRenewal,
+		failover, e.gap, e.leaseLeft, e.lapses, e.late, e.diskSync, e.gateRenewal, e.plan,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	e.handler = onlyReading(promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{
@@ -143,6 +149,9 @@ func (e *Exporter) ObserveDiskSync(d time.Duration) { e.diskSync.Observe(d.Secon
 
 // ObserveGateRenewal records how long a renewal of the gate took.
 func (e *Exporter) ObserveGateRenewal(d time.Duration) { e.gateRenewal.Observe(d.Seconds()) }
+
+// ObservePlan records how long a plan took.
+func (e *Exporter) ObservePlan(d time.Duration) { e.plan.Observe(d.Seconds()) }
 
 // WatchAddresses has f asked at each scrape; before it is called there are no
 // metrics of addresses.

@@ -24,6 +24,7 @@ func (f *fakeSource) Status() api.Status { return f.st }
 
 // full is a status in which every field that can be absent is there.
 func full() api.Status {
+	held, unplaced := 6, 7
 	heard, rtt, loss, from := int64(25), int64(350), int64(12), int64(7)
 	return api.Status{
 		Stamp: api.Stamp{Index: 77, AgeMS: 40, Leader: "n1"},
@@ -50,9 +51,12 @@ func full() api.Status {
 			{Name: "n1", Address: "192.0.2.1:2200", Role: "voter", Voter: true, State: api.MemberUp, Epoch: 12, TCP: api.Finding{Code: api.FindSelf}, UDP: api.Finding{Code: api.FindSelf}},
 			{Name: "n2", Address: "192.0.2.2:2200", Role: "voter", Voter: true, State: api.MemberDown, HeardMS: &heard, RTTUS: &rtt, LossPermille: &loss, LossFromPermille: &from, TCP: api.Finding{Code: api.FindRefused}},
 		},
-		Systems:     []api.System{{Name: "ip", Type: "shard", Guarantee: "at-most-one", Servers: []fsm.MemberID{"n1", "n2"}, Items: 4, Owned: 3, Acquired: 2, Outstanding: 1, Unheld: 2, Maintenance: true, Takeover: &api.Takeover{MS: 4000, SmallestSafeMS: 3850}}},
+		Systems:     []api.System{{Name: "ip", Type: "shard", Guarantee: "at-most-one", Servers: []fsm.MemberID{"n1", "n2"}, Items: 4, Owned: 3, Acquired: 2, Outstanding: 1, Unheld: 2, Replicas: 2, Missing: 5, Braked: true, BrakedItems: 3, Held: &held, Unplaced: &unplaced, Maintenance: true, Takeover: &api.Takeover{MS: 4000, SmallestSafeMS: 3850}}},
 		Failures:    []api.Failure{{System: "ip", Item: "a", Member: "n2"}, {System: "ip", Item: "b", Member: "n2"}},
 		Differences: []string{"one"},
+		Brakes:      []api.Brake{{System: "ip"}},
+		Held:        []api.HeldMove{{System: "ip"}},
+		Unplaced:    []api.Unplaced{{System: "ip"}},
 		Alarms:      []api.Alarm{{Severity: api.Critical}, {Severity: api.Note}, {Severity: api.Note}},
 	}
 }
@@ -84,12 +88,19 @@ func TestScrapeHasWhatStatusShows(t *testing.T) {
 	e.CountLateBeat()
 	e.ObserveDiskSync(120 * time.Microsecond)
 	e.ObserveGateRenewal(24 * time.Microsecond)
+	e.ObservePlan(600 * time.Microsecond)
 	code, body := scrape(t, e, http.MethodGet)
 	if code != http.StatusOK {
 		t.Fatalf("%d: %s", code, body)
 	}
 	for _, line := range []string{
 		`flip_ready 0`,
+		`flip_system_copies_missing{system="ip"} 5`,
+		`flip_system_braked{system="ip"} 1`,
+		`flip_system_items_braked{system="ip"} 3`,
+		`flip_system_moves_held{system="ip"} 6`,
+		`flip_system_items_unplaced{system="ip"} 7`,
+		`flip_plan_seconds_bucket{le="0.0008"} 1`,
 		`flip_waiting_reasons 1`,
 		`flip_node_info{data_dir="/var/lib/flip/` + "\uFFFD" + `",file="/etc/flip/flip.json",id="n1",instance="i1",version="1.0",wire="1-2"} 1`,
 		`flip_epoch 12`,
@@ -155,7 +166,7 @@ func TestScrapeHasWhatStatusShows(t *testing.T) {
 func TestScrapeLeavesOutWhatIsNotThere(t *testing.T) {
 	e := New(&fakeSource{api.Status{Stamp: api.Stamp{AgeMS: -1}, Members: []api.Member{{Name: "n2"}}, Systems: []api.System{{Name: "s"}}, Node: api.Node{Guard: api.Guard{State: api.GuardNotNeeded}}}}, zerolog.Nop())
 	_, body := scrape(t, e, http.MethodGet)
-	for _, name := range []string{"flip_log_age_seconds", "flip_member_heard_seconds", "flip_addresses", "flip_gate_open", "flip_gate_renewal_last_seconds", "flip_guard_up", "flip_guard_restarts_total", "flip_peer_rtt_seconds", "flip_peer_loss_ratio", "flip_system_takeover_after_seconds"} {
+	for _, name := range []string{"flip_log_age_seconds", "flip_member_heard_seconds", "flip_addresses", "flip_gate_open", "flip_gate_renewal_last_seconds", "flip_guard_up", "flip_guard_restarts_total", "flip_peer_rtt_seconds", "flip_peer_loss_ratio", "flip_system_takeover_after_seconds", "flip_system_moves_held", "flip_system_items_unplaced"} {
 		if strings.Contains(body, "\n"+name) {
 			t.Errorf("%s is there", name)
 		}
@@ -204,6 +215,7 @@ var notMeasured = []string{
 	"members.tcp.detail", "members.udp.detail",
 	"failures.item", "failures.rank", "failures.token", "failures.error",
 	"alarms.what", "alarms.do", "alarms.node",
+	"brakes", "held", "unplaced", // each system has a number of its own
 	"node.informant", // who it is; without one there is no leader either
 }
 

@@ -37,6 +37,7 @@ type statusCollector struct {
 	rtt, loss                                                                     family
 	systemInfo, items, owned, acquired, outstanding, unheld, servers              family
 	maintenance, takeover, safeTakeover                                           family
+	replicas, missing, braked, brakedItems, heldMoves, unplaced                   family
 	failures, differences, alarms                                                 family
 }
 
@@ -108,7 +109,13 @@ func (c *statusCollector) systemFamilies() {
 	c.maintenance = c.gauge("flip_system_maintenance", "1 while nothing of a system is moved or repaired.", "system")
 	c.takeover = c.gauge("flip_system_takeover_after_seconds", "How long after a holder was called down others take over what nobody has confirmed; absent: no such bet is made.", "system")
 	c.safeTakeover = c.gauge("flip_system_takeover_safe_seconds", "The smallest safe value of that time.", "system")
-	c.unheld = c.gauge("flip_system_items_unheld", "Items that nobody is known to hold.", "system")
+	c.unheld = c.gauge("flip_system_items_unheld", "Items that nobody is known to hold; with replicas, those without a primary.", "system")
+	c.replicas = c.gauge("flip_system_replicas", "How many members are to hold each item of a system.", "system")
+	c.missing = c.gauge("flip_system_copies_missing", "Copies of items, besides the primary, that nobody is known to hold.", "system")
+	c.braked = c.gauge("flip_system_braked", "1 while nothing of a system is moved, since too many of its servers were lost at once, until somebody cleans up.", "system")
+	c.brakedItems = c.gauge("flip_system_items_braked", "Items that are not moved, since they failed again where they had just been moved, until somebody cleans up.", "system")
+	c.heldMoves = c.gauge("flip_system_moves_held", "Moves that are wanted and held back for now; absent: not known on this node.", "system")
+	c.unplaced = c.gauge("flip_system_items_unplaced", "Items, a replica counting by itself, that no member can have; absent: not known on this node.", "system")
 }
 
 // Collect implements prometheus.Collector.
@@ -129,12 +136,28 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		c.outstanding.put(ch, float64(s.Outstanding), name)
 		c.unheld.put(ch, float64(s.Unheld), name)
 		c.maintenance.put(ch, truth(s.Maintenance), name)
+		c.stuck(ch, s)
 		if t := s.Takeover; t != nil {
 			c.takeover.put(ch, seconds(t.MS), name)
 			c.safeTakeover.put(ch, seconds(t.SmallestSafeMS), name)
 		}
 	}
 	c.troubles(ch, st)
+}
+
+// stuck is what of a system does not move, or cannot be placed.
+func (c *statusCollector) stuck(ch chan<- prometheus.Metric, s api.System) {
+	name := string(s.Name)
+	c.replicas.put(ch, float64(s.Replicas), name)
+	c.missing.put(ch, float64(s.Missing), name)
+	c.braked.put(ch, truth(s.Braked), name)
+	c.brakedItems.put(ch, float64(s.BrakedItems), name)
+	if s.Held != nil {
+		c.heldMoves.put(ch, float64(*s.Held), name)
+	}
+	if s.Unplaced != nil {
+		c.unplaced.put(ch, float64(*s.Unplaced), name)
+	}
 }
 
 func (c *statusCollector) node(ch chan<- prometheus.Metric, st api.Status) {

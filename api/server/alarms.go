@@ -41,6 +41,9 @@ func obstaclesOf(st api.Status, sys api.System, conf fsm.System) []obstacle {
 	if sys.Maintenance {
 		out = append(out, obstacle{why: fmt.Sprintf("system %s is under maintenance: nothing of it is moved", sys.Name)})
 	}
+	if sys.Braked {
+		out = append(out, obstacle{why: fmt.Sprintf("system %s is braked: nothing of it is moved", sys.Name)})
+	}
 	if n := serving(st, sys); n < 2 {
 		out = append(out, obstacle{
 			fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n),
@@ -112,7 +115,9 @@ func alarms(st api.Status, s *fsm.State, l Local, obstacles []obstacle) []api.Al
 	out := own(slices.Clone(l.Alarms))
 	out = append(out, clusterAlarms(st, obstacles)...)
 	out = append(out, membersAlarms(st)...)
-	out = append(out, slotAlarms(s)...)
+	out = append(out, slotAlarms(s, l.Outlook)...)
+	out = append(out, brakeAlarms(st.Brakes)...)
+	out = append(out, restlessAlarms(s, l.Unix)...)
 	out = append(out, failureAlarms(st.Failures, s.Spec())...)
 	out = append(out, seenAlarms(s)...)
 	if !st.Partial { // who has a gate is not known to who knows only his own part
@@ -273,15 +278,3 @@ func finding(m api.Member) (what, do string) {
 }
 
 func firewall(port string) string { return "firewall? flip needs TCP and UDP on " + port }
-
-// slotAlarms are the items that nobody holds.
-func slotAlarms(s *fsm.State) []api.Alarm {
-	g := groups{}
-	for slot := range s.Slots() {
-		row := rowOf(s, slot)
-		if row.State == api.RowWaiting || row.State == api.RowNobody {
-			g.add(slot.System, slot.Item, api.Alarm{Severity: api.Critical, What: " has no holder: " + row.Why, Do: row.Do})
-		}
-	}
-	return g.alarms()
-}

@@ -22,6 +22,8 @@ type Local struct {
 	Failures    []api.Failure
 	Alarms      []api.Alarm // the daemon's own
 	Partial     bool        // it is an agent's, which knows its own part alone
+	Unix        int64       // this node's time, in milliseconds; 0: not known
+	Outlook     *Outlook    // nil: not known here
 }
 
 // Peer is what this node found when it tried to reach a member.
@@ -55,6 +57,8 @@ func Compose(l Local, s *fsm.State, at fsm.Index) api.Status {
 	if g := &st.Node.Gate; g.State == api.GateOpen || g.State == api.GateShut {
 		g.Protection = api.Protect(g.Owned)
 	}
+	l.Outlook.show(&st)
+	st.Brakes = brakesOf(s)
 	st.Cluster = clusterOf(l, s, spec)
 	against := obstacles(st, spec)
 	st.Cluster.Failover = failover(against)
@@ -153,7 +157,9 @@ func systemsOf(s *fsm.State, spec *fsm.Spec, partial bool) []api.System {
 			Servers:     append([]fsm.MemberID{}, serversOf(spec, id)...),
 			Outstanding: outstandingOf(s, id),
 			Maintenance: s.Maintained(id), Takeover: takeoverOf(s, spec, sys), Fence: sys.Fence,
+			Replicas: sys.Ranks(),
 		}
+		_, as.Braked = brakeOf(s, id)
 		switch {
 		case sys.Split == fsm.Nothing:
 		case sys.Split != fsm.Replicate:
@@ -198,12 +204,12 @@ func countReplicated(as *api.System, s *fsm.State, sys fsm.System) {
 // countSlots counts the items of one system; partial: those there are, since the
 // others' are not known.
 func countSlots(as *api.System, s *fsm.State, sys fsm.System, partial bool) {
-	placed := 0
+	var placed [2]int // primaries, and other ranks
 	for slot := range s.SlotsOf(sys.Name) {
 		if !configured(s.Spec(), slot.Key) {
 			continue
 		}
-		placed++
+		placed[min(slot.Rank, 1)]++
 		row := rowOf(s, slot)
 		if slot.Owner != "" {
 			as.Owned++
@@ -211,15 +217,25 @@ func countSlots(as *api.System, s *fsm.State, sys fsm.System, partial bool) {
 		if row.Held() {
 			as.Acquired++
 		}
-		if !row.Held() && !heldByAnother(s, slot) {
+		if slot.Braked {
+			as.BrakedItems++
+		}
+		if row.Held() || heldByAnother(s, slot) {
+			continue
+		}
+		if slot.Rank == 0 {
 			as.Unheld++
+		} else {
+			as.Missing++
 		}
 	}
-	as.Items = len(sys.Items)
+	as.Items = len(sys.Items) * sys.Ranks()
 	if partial {
-		as.Items = placed
+		as.Items = placed[0] + placed[1]
+		return
 	}
-	as.Unheld += as.Items - placed
+	as.Unheld += len(sys.Items) - placed[0]
+	as.Missing += as.Items - len(sys.Items) - placed[1]
 }
 
 // heldByAnother reports whether a member that runs keeps an at-least-one item

@@ -95,7 +95,7 @@ func replicated(s *fsm.State, sys fsm.System) []api.Row {
 // outlives its item for as long as a member may still hold it.
 func configured(spec *fsm.Spec, k fsm.Key) bool {
 	sys := spec.Systems[k.System]
-	if sys.Split != fsm.Shard && sys.Split != fsm.ChooseOne {
+	if sys.Split != fsm.Shard && sys.Split != fsm.ChooseOne || k.Rank >= sys.Ranks() {
 		return false
 	}
 	_, found := slices.BinarySearchFunc(sys.Items, k.Item, func(i fsm.Item, id fsm.ItemID) int { return cmp.Compare(i.ID, id) })
@@ -130,6 +130,7 @@ func rowOf(s *fsm.State, slot fsm.Slot) api.Row {
 		row.Outstanding = append(row.Outstanding, outstanding(s, slot, e, owner))
 	}
 	row.State, row.Why, row.Do = slotState(s, slot, row.Outstanding)
+	row.Braked = brakedWords(s, slot)
 	row.Seen = seenOf(slot)
 	return row
 }
@@ -151,8 +152,14 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	if !configured(s.Spec(), slot.Key) {
 		return api.RowRemoved, "no longer in the configuration", ""
 	}
-	if slot.Owner == "" {
-		return api.RowNobody, "assigned to nobody", "start a server of system " + string(slot.System)
+	b, braked := brakeOf(s, slot.System)
+	switch {
+	case slot.Owner == "" && braked:
+		return api.RowNobody, "assigned to nobody, and " + brakeWords(b), easeSystem(slot.System)
+	case slot.Owner == "":
+		return api.RowNobody, "assigned to nobody", "start a server of system " + string(slot.System) + ", or see what keeps those that run from it: `flip why " + someItem + "`"
+	case braked && !up(memberState(s, slot.Owner)):
+		return api.RowWaiting, who + " is down, and " + brakeWords(b), easeSystem(slot.System) + "; or start flip on " + who
 	}
 	if !up(memberState(s, slot.Owner)) && s.Maintained(slot.System) {
 		return api.RowWaiting, who + " is down, and under maintenance nothing is moved", "start flip on " + who + ", or end the maintenance: " + endIt(s, slot.System)

@@ -112,6 +112,13 @@ func (d *delta) systems() []fsm.SystemID {
 			out[id] = d.was.Maintained(id) || d.is.Maintained(id)
 		}
 	}
+	for _, s := range []*fsm.State{d.was, d.is} {
+		for _, b := range s.Brakes() {
+			_, before := brakeOf(d.was, b.System)
+			_, after := brakeOf(d.is, b.System)
+			out[b.System] = out[b.System] || before != after
+		}
+	}
 	if was == is && d.was.MaxTTL() == d.is.MaxTTL() {
 		return sortedTrue(out)
 	}

@@ -201,11 +201,18 @@ func wordsOf(e fsm.JournalEntry) string {
 	case fsm.KindForced:
 		return "made void for " + who + ": nobody waits for it any more"
 	case fsm.KindCleaned:
+		if who == "" { // a brake
+			return e.Reason
+		}
 		return "that it failed on " + who + " is forgotten"
 	case fsm.KindMaintained:
 		return "maintenance of " + maintained(e.Key.System) + ": " + e.Reason
 	case fsm.KindKey:
 		return "rotation of the key: " + e.Reason
+	case fsm.KindBraked:
+		return "braked: " + e.Reason
+	case fsm.KindProgram:
+		return strings.TrimSpace("on " + who + ": " + e.Reason)
 	default:
 		return memberWords(e)
 	}

@@ -110,6 +110,9 @@ func rowNotes(r api.Row) []string {
 			out = append(out, "  -> "+r.Do)
 		}
 	}
+	if r.Braked != "" && !strings.Contains(r.Why, r.Braked) {
+		out = append(out, name+": "+r.Braked)
+	}
 	if r.Seen != nil && !r.Seen.Verified {
 		out = append(out, name+": "+r.Seen.Words)
 	}

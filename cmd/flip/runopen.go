@@ -264,6 +264,7 @@ func (d *daemon) newRaft() (*raftnode.Node, error) {
 				d.late.synced(took)
 			},
 			Apply: func(took time.Duration) { d.metrics.ObserveStep(metrics.StepApply, took) },
+			Plan:  d.metrics.ObservePlan,
 		},
 	}, raftnode.Deps{
 		Logs: d.store.Logs(), Stable: d.store.Stable(), Snaps: d.store.Snapshots(), Trans: trans,

@@ -35,7 +35,40 @@ func (d *daemon) Status() api.Status {
 		AgeMS:   d.node.Age().Milliseconds(), Leader: leader, LeaderAddr: addr,
 		Peers: peers, Seed: &d.file.Spec, Differences: d.differences(state),
 		Alarms: d.ownAlarms(phase),
+		Unix:   time.Now().UnixMilli(), Outlook: d.outlook(state),
 	}, state, at)
+}
+
+// outlook is what this node's plan holds back, and cannot place; nil: not known here.
+func (d *daemon) outlook(state *fsm.State) *server.Outlook {
+	n, serves := d.node.server()
+	if !serves {
+		return nil
+	}
+	o, known := n.Outlook()
+	if !known {
+		return nil
+	}
+	return &server.Outlook{
+		Held: func(yield func(api.HeldMove) bool) {
+			for _, h := range o.Held {
+				slot, _ := state.Slot(h.Key)
+				if !yield(api.HeldMove{
+					System: h.System, Item: h.Item, Rank: h.Rank, From: slot.Owner, To: h.To,
+					Reason: h.Reason, Why: h.Why, ForMS: h.For.Milliseconds(),
+				}) {
+					return
+				}
+			}
+		},
+		Unplaced: func(yield func(api.Unplaced) bool) {
+			for _, u := range o.Unplaced {
+				if !yield(api.Unplaced{System: u.System, Item: u.Item, Rank: u.Rank, Why: u.Why}) {
+					return
+				}
+			}
+		},
+	}
 }
 
 func (d *daemon) nodeStatus(phase raftnode.Phase) api.Node {

@@ -27,7 +27,8 @@ Examples:
   flip status --check            for a monitoring system: one line and an exit code:
                                  0 all owned and acquired, and a failover is possible
                                  1 failover impossible (under maintenance too), drift, a
-                                   failure remembered, or another critical alarm
+                                   failure remembered, a brake, a copy without a holder,
+                                   or another critical alarm
                                  2 an item without a holder, or no leader
                                  3 no daemon
   flip status --dir D --id n1    one of several daemons of this machine`,
@@ -96,6 +97,7 @@ func writeStatus(w io.Writer, p painter, st api.Status) {
 		_, _ = fmt.Fprintln(w)
 		writeSystems(w, p, st)
 	}
+	writeHeld(w, p, st)
 	_, _ = fmt.Fprintln(w)
 	writeAlarms(w, p, st)
 }
@@ -256,7 +258,7 @@ func writeSystems(w io.Writer, p painter, st api.Status) {
 		switch {
 		case s.Unheld > 0:
 			colour = red
-		case s.Acquired < s.Items, s.Maintenance:
+		case s.Acquired < s.Items, s.Maintenance, s.Braked, s.BrakedItems > 0:
 			colour = yellow
 		}
 		t.add(colour, string(s.Name), s.Type, s.Guarantee, strconv.Itoa(s.Items), strconv.Itoa(s.Owned),
@@ -265,12 +267,24 @@ func writeSystems(w io.Writer, p painter, st api.Status) {
 	t.write(w, p)
 }
 
-// systemNote is what distinguishes a system: it is left alone, a lost holder is
-// switched off, or others bet on time.
+// systemNote is what distinguishes a system: it is left alone, something of it does not
+// move, a lost holder is switched off, or others bet on time.
 func systemNote(s api.System) string {
 	var out []string
 	if s.Maintenance {
 		out = append(out, "maintenance")
+	}
+	if s.Braked {
+		out = append(out, "braked")
+	}
+	if s.BrakedItems > 0 {
+		out = append(out, fmt.Sprintf("%d braked", s.BrakedItems))
+	}
+	if s.Missing > 0 {
+		out = append(out, fmt.Sprintf("%d copies missing", s.Missing))
+	}
+	if s.Held != nil && *s.Held > 0 {
+		out = append(out, fmt.Sprintf("%d moves wait", *s.Held))
 	}
 	if s.Fence != "" {
 		out = append(out, "fence")
