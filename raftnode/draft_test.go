@@ -24,6 +24,7 @@ func slowDrafts() (*slow, drafts) {
 			ready := make(chan struct{})
 			s.begun++
 			s.finish = func() {
+				s.finish = nil
 				d.result = p.Plan(d.view)
 				close(ready)
 			}
@@ -92,7 +93,12 @@ func TestPlanOfAnEarlierState(t *testing.T) {
 		"the owner":   {func(h *history) { h.register("n1", "b") }, 0},
 		"the rules":   {func(h *history) { h.apply(fsm.SetSpec{Was: h.state.Spec().Version, Spec: *h.state.Spec()}) }, 0},
 		"maintenance": {func(h *history) { h.apply(fsm.Maintain{System: "ip", On: true}) }, 0},
-		"the token":   {func(h *history) { h.settle(&Agenda{}, time.Minute) }, 0},
+		"another move": {func(h *history) {
+			slot, _ := h.state.Slot(fsm.Key{System: "ip", Item: "a"})
+			h.apply(fsm.Assign{Moves: []fsm.Move{{Key: slot.Key, Was: slot.Token, To: "n2"}}})
+			m, _ := h.state.Member("n2")
+			h.apply(fsm.Leave{Member: "n2", Epoch: m.Epoch})
+		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := working(t, nil)

@@ -75,65 +75,93 @@ func (h *quick) apply(c fsm.Command) {
 	h.state = next
 }
 
-// Whatever happens to the members, a leader comes to rest, and then every item
-// is with a member that is up and stays if there is one, and who is to go is gone once
-// it has let go and lost its vote.
+// reign is one leader: its plans are ready at once, or late.
+type reign struct {
+	Agenda
+	late *slow
+}
+
+func newReign(late bool) *reign {
+	r := &reign{}
+	if late {
+		r.late, r.drafts = slowDrafts()
+	}
+	return r
+}
+
+// work lets a leader go on. One whose plans are late may not see the end of the last one.
+func (h *history) work(t *rapid.T, r *reign, now time.Duration, downs ...fsm.MemberID) {
+	if r.late == nil {
+		h.settle(&r.Agenda, now, downs...)
+		return
+	}
+	for range rapid.IntRange(1, 4).Draw(t, "looks") {
+		if r.late.finish != nil && rapid.Bool().Draw(t, "ready") {
+			r.late.finish()
+		}
+		if cmd, _ := Next(&r.Agenda, h.look(now, downs...)); cmd != nil {
+			h.carryOut(cmd)
+		}
+	}
+}
+
+// rest lets a leader go on until there is nothing left to do.
+func (h *history) rest(r *reign, now time.Duration) {
+	for range 1000 {
+		if r.late != nil && r.late.finish != nil {
+			r.late.finish()
+		}
+		switch cmd, _ := Next(&r.Agenda, h.look(now)); {
+		case cmd != nil:
+			h.carryOut(cmd)
+		case r.late == nil || r.late.finish == nil:
+			return
+		}
+	}
+	h.t.Fatalf("no end of commands")
+}
+
+// drawnSystem is ip with whatever a leader has to keep the pace of.
+func drawnSystem(t *rapid.T) func(*fsm.Spec) {
+	ms := func(name string, values ...int) time.Duration {
+		return time.Duration(rapid.SampledFrom(values).Draw(t, name)) * time.Millisecond
+	}
+	return func(s *fsm.Spec) {
+		ip := s.Systems["ip"]
+		ip.Delay = ms("delay", 0, 100, 200)
+		ip.RoundMoves, ip.RoundEvery = rapid.IntRange(0, 2).Draw(t, "round"), ms("every", 0, 300, 5000)
+		ip.NoBrake = true
+		if rapid.Bool().Draw(t, "at most one") {
+			ip.Guarantee = fsm.AtMostOne
+		}
+		s.Systems["ip"] = ip
+	}
+}
+
+// Whatever happens to the members, and however late plans are, a leader comes to rest,
+// and then every item is with a member that is up and stays if there is one, and who is
+// to go is gone once it has let go and lost its vote.
 func TestNextComesToRest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := working(t, func(s *fsm.Spec) {
-			ip := s.Systems["ip"]
-			ip.Delay = time.Duration(rapid.IntRange(0, 2).Draw(t, "delay")) * 100 * time.Millisecond
-			if rapid.Bool().Draw(t, "at most one") {
-				ip.Guarantee = fsm.AtMostOne
-			}
-			s.Systems["ip"] = ip
-		})
+		h := working(t, drawnSystem(t))
+		h.wall = true
 		names := []fsm.MemberID{"n1", "n2", "n3"}
-		a, now := &Agenda{}, time.Second
+		late := rapid.Bool().Draw(t, "late")
+		r, now := newReign(late), time.Second
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			now += time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond
 			name := rapid.SampledFrom(names).Draw(t, "member")
-			m, _ := h.state.Member(name)
-			_, listed := h.state.Spec().Servers[name]
-			switch rapid.IntRange(0, 8).Draw(t, "event") {
-			case 0:
-				if listed {
-					h.register(name, "b")
-				}
-			case 1:
-				h.settle(a, now, name)
-			case 2:
-				h.apply(fsm.Leave{Member: name, Epoch: m.Epoch})
-			case 3:
-				a = &Agenda{} // another leader
-			case 4:
-				h.settle(a, now)
-			case 5:
-				h.maintain(a, now, rapid.Bool().Draw(t, "maintained"))
-			case 6:
-				spec := h.state.Spec()
-				if on := !spec.Servers[name].Removing; listed && (!on || len(spec.Staying()) > 1) {
-					h.apply(fsm.SetSpec{Was: spec.Version, Spec: spec.WithRemoving(name, on)})
-				}
-			case 7:
-				h.release(name)
-				h.unvote(name)
-			case 8:
-				if role := rapid.SampledFrom([]fsm.Role{fsm.RoleVoter, fsm.RoleAgent}).Draw(t, "role"); listed && len(h.state.Spec().Staying()) > 1 {
-					before := h.owners()
-					h.role(role, name)
-					h.unvote(name)
-					h.vote(name)
-					if h.owners() != before {
-						t.Fatalf("%s becomes %s: %s became %s", name, role, before, h.owners())
-					}
-				}
+			if rapid.IntRange(0, 9).Draw(t, "leader") == 0 {
+				r = newReign(late)
 			}
+			h.happens(t, r, now, name)
 		}
 		h.apply(fsm.Maintain{System: "ip"})
-		h.settle(a, now)
-		h.settle(a, now+time.Hour) // twice: delays begin at the first look
-		h.settle(a, now+2*time.Hour)
+		h.apply(fsm.Cleanup{})
+		for range 12 { // rounds and delays begin at the first look
+			h.rest(r, now)
+			now += time.Hour
+		}
 		usable := false
 		for _, n := range names {
 			usable = usable || inService(h.state, n) && stays(h.state, n)
@@ -147,13 +175,53 @@ func TestNextComesToRest(t *testing.T) {
 			h.release(n)
 			h.unvote(n)
 		}
-		h.settle(a, now+2*time.Hour)
+		h.rest(r, now)
 		for id, server := range h.state.Spec().Servers {
 			if usable && server.Removing {
 				t.Fatalf("%s is there still: %v", id, h.state.Waits(id))
 			}
 		}
 	})
+}
+
+// happens is one thing that happens to a member, or that a leader does meanwhile.
+func (h *history) happens(t *rapid.T, r *reign, now time.Duration, name fsm.MemberID) {
+	m, _ := h.state.Member(name)
+	_, listed := h.state.Spec().Servers[name]
+	switch rapid.IntRange(0, 8).Draw(t, "event") {
+	case 0:
+		if listed {
+			h.register(name, "b")
+		}
+	case 1:
+		h.work(t, r, now, name)
+	case 2:
+		h.apply(fsm.Leave{Member: name, Epoch: m.Epoch})
+	case 3, 4:
+		h.work(t, r, now)
+	case 5:
+		h.maintain(t, r, now, rapid.Bool().Draw(t, "maintained"))
+	case 6:
+		spec := h.state.Spec()
+		if on := !spec.Servers[name].Removing; listed && (!on || len(spec.Staying()) > 1) {
+			h.apply(fsm.SetSpec{Was: spec.Version, Spec: spec.WithRemoving(name, on)})
+		}
+	case 7:
+		h.release(name)
+		h.unvote(name)
+	case 8:
+		role := rapid.SampledFrom([]fsm.Role{fsm.RoleVoter, fsm.RoleAgent}).Draw(t, "role")
+		if !listed || len(h.state.Spec().Staying()) < 2 {
+			return
+		}
+		before := h.owners()
+		h.role(role, name)
+		h.unvote(name)
+		h.vote(name)
+		if h.owners() != before {
+			t.Fatalf("%s becomes %s: %s became %s", name, role, before, h.owners())
+		}
+	}
 }
 
 func stays(s *fsm.State, id fsm.MemberID) bool {
@@ -191,10 +259,10 @@ func (h *history) vote(name fsm.MemberID) {
 }
 
 // maintain begins or ends the maintenance; while it lasts a leader moves nothing.
-func (h *history) maintain(a *Agenda, now time.Duration, on bool) {
+func (h *history) maintain(t *rapid.T, r *reign, now time.Duration, on bool) {
 	h.apply(fsm.Maintain{System: "ip", On: on})
 	before := h.owners()
-	if h.settle(a, now); on && h.owners() != before {
+	if h.work(t, r, now); on && h.owners() != before {
 		h.t.Fatalf("%s became %s under maintenance", before, h.owners())
 	}
 }

@@ -14,6 +14,7 @@ type history struct {
 	t     interface{ Fatalf(string, ...any) }
 	state *fsm.State
 	at    fsm.Index
+	wall  bool // the time of day goes on, else it stands still
 }
 
 func (h *history) apply(c fsm.Command) fsm.Result {
@@ -76,22 +77,39 @@ func founded(t interface{ Fatalf(string, ...any) }, spec fsm.Spec, voters ...fsm
 // settle lets a leader work until it has nothing to do, or waits.
 func (h *history) settle(a *Agenda, now time.Duration, downs ...fsm.MemberID) (cmds []fsm.Command, again time.Duration) {
 	for range 1000 {
-		l := Look{State: h.state, Now: now, Unix: 42}
-		for _, d := range downs {
-			l.Downs = append(l.Downs, h.down(d))
-		}
-		cmd, at := Next(a, l)
+		cmd, at := Next(a, h.look(now, downs...))
 		if cmd == nil {
 			return cmds, at
 		}
-		res := h.apply(cmd)
-		if !res.Applied || len(res.Dropped) > 0 {
-			h.t.Fatalf("%T was refused: %+v", cmd, res)
-		}
+		h.carryOut(cmd)
 		cmds = append(cmds, cmd)
 	}
 	h.t.Fatalf("no end of commands")
 	return nil, 0
+}
+
+func (h *history) look(now time.Duration, downs ...fsm.MemberID) Look {
+	l := Look{State: h.state, Now: now, Unix: 42}
+	if h.wall {
+		l.Unix += now.Milliseconds()
+	}
+	for _, d := range downs {
+		l.Downs = append(l.Downs, h.down(d))
+	}
+	return l
+}
+
+// carryOut applies what a leader proposes. Nothing but a brake may drop anything of it.
+func (h *history) carryOut(cmd fsm.Command) {
+	res := h.apply(cmd)
+	for _, m := range res.Dropped {
+		if !h.state.Braked(m.Key) {
+			h.t.Fatalf("%T: %+v was dropped", cmd, m)
+		}
+	}
+	if !res.Applied {
+		h.t.Fatalf("%T was refused: %+v", cmd, res)
+	}
 }
 
 const slack = 330 * time.Millisecond // of lan
