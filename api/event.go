@@ -5,7 +5,8 @@ import "github.com/flip-ha/flip/fsm"
 // PathWatch streams what changes, one Event a line: a GET that ends when either
 // side does. With index=N it goes on after index N, with from=now it begins with
 // what is yet to happen, with neither it begins with the present state. With
-// system=NAME it leaves out the items of all other systems.
+// system=NAME it leaves out the items of all other systems. With beat_ms=N it says so
+// often, by an event of KindIdle, how old what it has told may be.
 const PathWatch = "/v1/watch"
 
 // FromNow is the value of the parameter `from`.
@@ -57,7 +58,10 @@ type Event struct {
 	// is no more, and nothing of it but what names it counts.
 	Slot   *Row          `json:"slot,omitempty"`
 	Voters []fsm.VoterID `json:"voters,omitempty"`
-	Words  string        `json:"words"`
+	// AgeMS, of KindIdle: all that was agreed on up to so long ago has been told; -1: the
+	// node does not know. It is there only where it was asked for.
+	AgeMS *int64 `json:"age_ms,omitempty"`
+	Words string `json:"words"`
 }
 
 // RowKey names a row: a replicated item has one for each of its servers.

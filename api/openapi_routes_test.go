@@ -15,6 +15,7 @@ type route struct {
 	params       []parameter
 	body         any         // a value of the type that is sent; nil: nothing is
 	answer       any         // a value of the type that is answered; nil: text
+	kind         string      // of an answer that is no JSON; "": text
 	stream       bool        // of such values, one a line, until one side goes
 	also         map[int]any // statuses above 299 with an answer that is no Error
 	fails        []string    // the codes of its errors
@@ -48,6 +49,22 @@ var routes = []route{
 		params: []parameter{{"system", "Only of this system.", ""}, consistent}, answer: Assign{}, fails: with(asking, CodeNotFound),
 	},
 	{
+		method: http.MethodGet, path: PathRoute, name: "route", summary: "Where a key of a system is",
+		text:   "Its item, whose that is by rank, and the whole preference list. Who looks up often takes the table and a watch instead, as the Go client's Router does.",
+		params: []parameter{{"system", "The system.", ""}, {"key", "The key: of a system without partitions an item.", ""}, consistent},
+		answer: Route{}, fails: with(asking, CodeBadRequest, CodeNotFound),
+	},
+	{
+		method: http.MethodGet, path: PathRouteTable, name: "routeTable", summary: "What it takes to say where keys are, besides the rows of the system",
+		params: []parameter{{"system", "The system.", ""}, consistent},
+		answer: RouteTable{}, fails: with(asking, CodeBadRequest, CodeNotFound),
+	},
+	{
+		method: http.MethodGet, path: PathState, name: "state", summary: "All that is agreed",
+		text: "As the package fsm of flip writes a snapshot: it is what `flip plan` reckons with. The headers `Flip-Index`, `Flip-Age-Ms` and `Flip-Time-Ms` say what it was read from and when.",
+		kind: "application/octet-stream", params: []parameter{consistent}, fails: with(asking, CodeBusy),
+	},
+	{
 		method: http.MethodGet, path: PathVersion, name: "version", summary: "What the daemon is made of",
 		answer: Version{}, fails: always,
 	},
@@ -75,6 +92,7 @@ var routes = []route{
 			{"index", "Go on after this index: that of the newest event without `more` that was read.", fsm.Index(0)},
 			{"from", "`now`: begin with what is yet to happen.", ""},
 			{"system", "Leave out the items of all other systems.", ""},
+			{"beat_ms", "Say so often, from 100 to 15000, how old what was told may be, by a line of kind `idle` with `age_ms`.", int64(0)},
 		},
 		answer: Event{}, stream: true, fails: with(always, CodeBadRequest, CodeNotFound, CodeBusy),
 	},
@@ -136,6 +154,8 @@ var enums = map[string][]string{
 	"Guard.state":        {"", GuardRunning, GuardNone, GuardNotNeeded},
 	"Member.state":       {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},
 	"Event.member_state": {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled, MemberGone},
+	"RouteMember.state":  {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled, MemberGone},
+	"RouteOwner.state":   {RowAcquired, RowStarting, RowWaiting, RowNobody, RowReplicated},
 	"MemberInfo.state":   {MemberUp, MemberDown, MemberNever, MemberLeaving, MemberUnsettled},
 	"Row.state":          {RowAcquired, RowStarting, RowWaiting, RowNobody, RowReplicated, RowRemoved},
 }

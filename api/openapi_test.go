@@ -103,6 +103,8 @@ func (s *schemas) operation(r route) object {
 func (s *schemas) responses(r route) object {
 	kind, answer := "application/json", object{{"type", "string"}}
 	switch {
+	case r.answer == nil && r.kind != "":
+		kind = r.kind
 	case r.answer == nil:
 		kind = "text/plain"
 	case r.stream:

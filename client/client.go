@@ -199,6 +199,17 @@ func query(system string, consistent bool) string {
 	return "?" + v.Encode()
 }
 
+func routeQuery(system fsm.SystemID, key *string, consistent bool) string {
+	v := url.Values{"system": {string(system)}}
+	if key != nil {
+		v.Set("key", *key)
+	}
+	if consistent {
+		v.Set(api.Consistent, "1")
+	}
+	return "?" + v.Encode()
+}
+
 // answer takes a response apart. It reads it to its end, so that its connection
 // is used again; the caller closes it.
 func answer(resp *http.Response, into any) error {

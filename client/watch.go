@@ -27,6 +27,8 @@ const (
 	// A daemon writes something each 15 s: one that is silent for three times as
 	// long is not there any more.
 	watchSilence = 45 * time.Second
+	// beatsMissed are the most of them: the processor of a busy machine is late too.
+	beatsMissed = 5
 	// Between two attempts to connect, doubled up to the most.
 	watchRetry     = 100 * time.Millisecond
 	watchRetryMost = 3 * time.Second
@@ -40,8 +42,13 @@ const (
 // Each failure is yielded: whoever goes on ranging has it try again. The sequence
 // ends with ctx, or after an error that another attempt would not mend.
 func (c *Client) Watch(ctx context.Context, from fsm.Index, system fsm.SystemID) iter.Seq2[api.Event, error] {
+	return c.watch(ctx, watch{system: system, index: from})
+}
+
+func (c *Client) watch(ctx context.Context, begin watch) iter.Seq2[api.Event, error] {
 	return func(yield func(api.Event, error) bool) {
-		w := watch{system: system, index: from, yield: yield}
+		w := begin
+		w.yield = yield
 		for wait := watchRetry; ; wait = min(2*wait, watchRetryMost) {
 			err := w.once(ctx, c)
 			switch {
@@ -78,13 +85,17 @@ func hopeless(err error) bool {
 
 // watch is where one Watch is.
 type watch struct {
-	system  fsm.SystemID
-	index   fsm.Index // all up to it was yielded
-	yield   func(api.Event, error) bool
-	held    []api.Event // of a batch that is not complete
-	resync  bool        // in the midst of the present state
-	heard   bool        // on this connection
-	stopped bool        // by who ranges
+	system fsm.SystemID
+	index  fsm.Index // all up to it was yielded
+	yield  func(api.Event, error) bool
+	// beat is how often the daemon is to say how old the picture may be; 0: it need not.
+	// Such a word is yielded, as an event of KindIdle.
+	beat    time.Duration
+	held    []api.Event   // of a batch that is not complete
+	resync  bool          // in the midst of the present state
+	heard   bool          // on this connection
+	quiet   time.Duration // after which it counts as dead
+	stopped bool          // by who ranges
 }
 
 func (w *watch) path() string {
@@ -99,12 +110,15 @@ func (w *watch) path() string {
 	default:
 		q.Set("index", strconv.FormatUint(uint64(w.index), 10))
 	}
+	if w.beat > 0 {
+		q.Set("beat_ms", strconv.FormatInt(w.beat.Milliseconds(), 10))
+	}
 	return api.PathWatch + "?" + q.Encode()
 }
 
 // once watches over one connection, until that or the ranging ends.
 func (w *watch) once(ctx context.Context, c *Client) error {
-	w.held = nil
+	w.held, w.quiet = nil, watchSilence
 	if w.resync { // what was broken off is told again from its beginning
 		w.resync, w.index = false, WatchState
 	}
@@ -128,17 +142,26 @@ func (w *watch) once(ctx context.Context, c *Client) error {
 		var e api.Event
 		if err := dec.Decode(&e); err != nil {
 			if errors.Is(context.Cause(inner), context.DeadlineExceeded) {
-				err = fmt.Errorf("nothing was heard for %v", watchSilence)
+				err = fmt.Errorf("nothing was heard for %v", w.quiet)
 			}
 			return brokenOff(err)
 		}
-		silent.Reset(watchSilence)
+		silent.Reset(w.silence(e))
 		w.heard = true
 		if !w.take(e) {
 			w.stopped = true
 			return nil
 		}
 	}
+}
+
+// silence is how long a daemon may be silent that has said e: less once it is known to
+// say how old its picture is, which an older one does not.
+func (w *watch) silence(e api.Event) time.Duration {
+	if e.AgeMS != nil && w.beat > 0 {
+		w.quiet = beatsMissed * w.beat
+	}
+	return w.quiet
 }
 
 // brokenOff is a stream that ended although nobody asked it to.
@@ -156,7 +179,7 @@ func (w *watch) take(e api.Event) bool {
 		if w.index == WatchNow || e.Index > w.index {
 			w.index = e.Index
 		}
-		return true
+		return w.beat == 0 || w.yield(e, nil)
 	case e.Resync:
 		w.held = nil
 		w.resync = e.More

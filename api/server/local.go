@@ -28,24 +28,32 @@ type LocalConfig struct {
 	// all that is not about this node itself is handed on.
 	Elsewhere Elsewhere
 	Keys      Keyring // nil: nothing is known of the key
+	// Stamp is that of an answer, read at once; nil: a status has it.
+	Stamp func() api.Stamp
 	// Operator says who is at the other end of a connection; an error refuses him.
 	// nil: the socket's mode has let him in.
 	Operator func(net.Conn) (string, error)
 }
 
-type local struct{ LocalConfig }
+type local struct {
+	LocalConfig
+	states chan struct{} // as many as are read at one time
+}
 
 // NewLocal makes the server of the unix socket, or without Doctor that of the
 // operators on a server's own port.
 func NewLocal(c LocalConfig) *Server {
-	l := local{c}
+	l := local{c, make(chan struct{}, maxStates)}
 	r := newRouter(c.Log)
 	r.handle(http.MethodGet, api.PathStatus, 0, l.status)
 	r.handle(http.MethodGet, api.PathAssign, 0, l.assign)
 	r.handle(http.MethodGet, api.PathVersion, 0, l.version)
 	r.handle(http.MethodGet, api.PathHealth, 0, l.health)
 	r.handle(http.MethodGet, api.PathDoctor, 0, l.doctor)
-	r.watch(c.Hub)
+	r.handle(http.MethodGet, api.PathRoute, 0, l.route)
+	r.handle(http.MethodGet, api.PathRouteTable, 0, l.routeTable)
+	r.take(http.MethodGet, api.PathState, 0, l.state(r))
+	r.watch(c.Hub, l.stampNow)
 	r.handle(http.MethodGet, api.PathOpenAPI, 0, openAPI)
 	r.handle(http.MethodPost, api.PathCleanup, api.MaxWrite, l.cleanup)
 	r.handle(http.MethodPost, api.PathMaintenance, api.MaxWrite, l.maintain)
@@ -81,9 +89,7 @@ func (l local) assign(r *http.Request) (any, error) {
 	if err := l.verify(r); err != nil {
 		return nil, err
 	}
-	stamp := l.Status.Status().Stamp
-	state, at := l.Node.View()
-	stamp.Index = at
+	stamp, state := l.stamp()
 	system := fsm.SystemID(r.URL.Query().Get("system"))
 	if _, known := state.Spec().Systems[system]; system != "" && !known {
 		return nil, unknownSystem(state, system)

@@ -132,6 +132,24 @@ var asks = []ask{
 	{broken, "GET", api.PathAssign + "?system=one", "", 200},
 	{usual, "GET", api.PathAssign + "?system=web", "", 404},
 	{leaderless, "GET", api.PathAssign + "?consistent", "", 503},
+	{usual, "GET", api.PathRoute + "?system=ip&key=a", "", 200},
+	{broken, "GET", api.PathRoute + "?system=one&key=x", "", 200},
+	{usual, "GET", api.PathRoute + "?system=log&key=l", "", 200},
+	{ringed, "GET", api.PathRoute + "?system=ring&key=", "", 200},
+	{ringed, "GET", api.PathRoute + "?system=vip&key=web", "", 200},
+	{usual, "GET", api.PathRoute + "?system=ip&key=z", "", 404},
+	{usual, "GET", api.PathRoute + "?system=web&key=z", "", 404},
+	{usual, "GET", api.PathRoute + "?system=ip", "", 400},
+	{leaderless, "GET", api.PathRoute + "?system=ip&key=a&consistent", "", 503},
+	{usual, "GET", api.PathRouteTable + "?system=ip", "", 200},
+	{ringed, "GET", api.PathRouteTable + "?system=ring", "", 200},
+	{ringed, "GET", api.PathRouteTable + "?system=vip", "", 200},
+	{usual, "GET", api.PathRouteTable + "?system=web", "", 404},
+	{usual, "GET", api.PathRouteTable, "", 400},
+	{usual, "GET", api.PathState, "", 200},
+	{leaderless, "GET", api.PathState + "?consistent", "", 503},
+	{usual, "GET", api.PathWatch + "?from=now&beat_ms=100", "", 200},
+	{usual, "GET", api.PathWatch + "?beat_ms=1", "", 400},
 	{usual, "GET", api.PathVersion, "", 200},
 	{usual, "GET", api.PathHealth, "", 200},
 	{empty, "GET", api.PathDoctor, "", 200},
@@ -270,7 +288,7 @@ func TestDamagedAnswersAreFound(t *testing.T) {
 	c := readContract(t)
 	n := 0
 	for _, a := range asks {
-		if a.path == PathMetrics || a.path == api.PathOpenAPI {
+		if a.path == PathMetrics || a.path == api.PathOpenAPI || a.path == api.PathState {
 			continue
 		}
 		h := put(t, a)

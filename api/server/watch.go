@@ -21,6 +21,10 @@ const (
 	maxWatchers = 256
 	// idleEvery shows a watcher that the stream lives, and where it is.
 	idleEvery = 15 * time.Second
+	// minBeat is the most often that a watcher may be told how old his picture is, and
+	// beatSoon when to see again whether he has been told all that it is about.
+	minBeat  = 100 * time.Millisecond
+	beatSoon = 10 * time.Millisecond
 	// watchPatience is how long a watcher may take nothing before it is dropped. A
 	// second try costs it nothing: it asks again from its index.
 	watchPatience = 30 * time.Second

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -12,8 +13,8 @@ import (
 	"github.com/flip-ha/flip/fsm"
 )
 
-// watch serves api.PathWatch from a Hub; nil: there is none.
-func (r *router) watch(h *Hub) {
+// watch serves api.PathWatch from a Hub; nil: there is none. stamp is of this moment.
+func (r *router) watch(h *Hub, stamp func() api.Stamp) {
 	r.mux.HandleFunc(api.PathWatch, func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != http.MethodGet {
 			w.Header().Set("Allow", http.MethodGet)
@@ -36,6 +37,7 @@ func (r *router) watch(h *Hub) {
 		}
 		defer leave()
 		s := newStream(h, w, req, wanted)
+		s.age = func() int64 { return stamp().AgeMS }
 		defer s.cutOff()()
 		if err := s.run(); err != nil {
 			r.log.Debug().Err(err).Str("path", req.URL.Path).Msg("a watch has ended")
@@ -48,6 +50,7 @@ type wish struct {
 	index  fsm.Index
 	state  bool // begin with the present state
 	system fsm.SystemID
+	beat   time.Duration // how often to say how old what was told may be; 0: never
 }
 
 func (h *Hub) wanted(q url.Values) (wish, error) {
@@ -70,7 +73,19 @@ func (h *Hub) wanted(q url.Values) (wish, error) {
 		}
 		out.index = fsm.Index(n)
 	}
-	return out, nil
+	return out, out.wantsBeat(q)
+}
+
+func (w *wish) wantsBeat(q url.Values) error {
+	if !q.Has("beat_ms") {
+		return nil
+	}
+	ms, err := strconv.ParseUint(q.Get("beat_ms"), 10, 32)
+	if err != nil || ms < uint64(minBeat.Milliseconds()) || ms > uint64(idleEvery.Milliseconds()) {
+		return badQuery(fmt.Sprintf("beat_ms takes a number from %d to %d", minBeat.Milliseconds(), idleEvery.Milliseconds()))
+	}
+	w.beat = time.Duration(ms) * time.Millisecond
+	return nil
 }
 
 func badQuery(what string) error {
@@ -87,7 +102,9 @@ type stream struct {
 	place  place
 	lines  []*line // what was read last
 	buf    []byte
-	held   *line // to be sent once it is known whether more of its batch follows
+	held   *line        // to be sent once it is known whether more of its batch follows
+	age    func() int64 // of what the node knows, in milliseconds; -1: not known
+	due    *due         // nil: none is
 }
 
 func newStream(h *Hub, w http.ResponseWriter, req *http.Request, wanted wish) *stream {
@@ -113,31 +130,85 @@ func (s *stream) run() error {
 			return err
 		}
 	}
-	beat := time.NewTicker(s.hub.idle)
+	beat := time.NewTicker(s.every())
 	defer beat.Stop()
+	if s.wanted.beat > 0 {
+		s.due = s.look()
+	}
 	// The answer has begun: who has nothing to hear hears that at once.
 	for quiet := !s.wanted.state; s.ctx.Err() == nil; quiet = false {
 		got, more, err := s.turn()
-		if err == nil && quiet && !more {
-			err = s.idle(got.at)
+		if err == nil && !more && (quiet || s.due != nil) {
+			err = s.beat(got.at, quiet, beat)
 		}
 		if err != nil {
 			return err
 		}
 		if more {
-			beat.Reset(s.hub.idle)
+			if s.wanted.beat == 0 {
+				s.due = nil
+				beat.Reset(s.hub.idle)
+			}
 			continue
 		}
 		select {
 		case <-s.ctx.Done():
 		case <-got.news:
 		case <-beat.C:
-			if err := s.idle(got.at); err != nil {
-				return err
+			if s.due == nil {
+				s.due = s.look()
 			}
 		}
 	}
 	return nil
+}
+
+func (s *stream) every() time.Duration {
+	if s.wanted.beat > 0 {
+		return s.wanted.beat
+	}
+	return s.hub.idle
+}
+
+// due is a word that the stream lives: to a watcher who wants to know how old his
+// picture may be, once he has been told all that the node knew at that age.
+type due struct {
+	read fsm.Index
+	age  *int64
+	at   time.Time
+}
+
+// look is how things are with this node, for a word of it as soon as that is true of
+// the watcher too.
+func (s *stream) look() *due {
+	if s.wanted.beat == 0 {
+		return &due{}
+	}
+	d := &due{at: time.Now()}
+	age := s.age()
+	d.age = &age
+	_, d.read = s.hub.node.View()
+	return d
+}
+
+// beat says that the stream lives, if that is due and, or soon, true of all up to at.
+func (s *stream) beat(at fsm.Index, first bool, next *time.Ticker) error {
+	if s.due == nil {
+		s.due = s.look()
+	}
+	if d := s.due; d.age != nil && d.read > at && !first {
+		next.Reset(beatSoon)
+		return nil
+	}
+	e := idleEvent(at)
+	if d := s.due; d.age != nil && d.read <= at {
+		if e.AgeMS = d.age; *e.AgeMS >= 0 {
+			*e.AgeMS += time.Since(d.at).Milliseconds()
+		}
+	}
+	s.due = nil
+	next.Reset(s.every())
+	return s.idle(e)
 }
 
 // turn tells the watcher some of what he has not been told; more: there may be
@@ -222,8 +293,8 @@ func (s *stream) resync(why string) error {
 	return s.flush()
 }
 
-func (s *stream) idle(at fsm.Index) error {
-	s.buf = closeJSON(append(s.buf, openJSON(idleEvent(at))...), false)
+func (s *stream) idle(e api.Event) error {
+	s.buf = closeJSON(append(s.buf, openJSON(e)...), false)
 	return s.flush()
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,10 @@ type watched struct {
 	fakeNode
 	mu      sync.Mutex
 	changed chan struct{}
+	age     atomic.Int64 // in milliseconds
 }
+
+func (n *watched) Status() api.Status { return api.Status{Stamp: api.Stamp{AgeMS: n.age.Load()}} }
 
 func newWatched(w *world) *watched {
 	return &watched{fakeNode: fakeNode{state: w.s, at: w.at}, changed: make(chan struct{})}

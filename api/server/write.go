@@ -37,10 +37,17 @@ func (l local) propose(ctx context.Context, c fsm.Command) error {
 
 // stamp is of the View of this moment.
 func (l local) stamp() (api.Stamp, *fsm.State) {
-	stamp := l.Status.Status().Stamp
+	stamp := l.stampNow()
 	state, at := l.Node.View()
 	stamp.Index = at
 	return stamp, state
+}
+
+func (l local) stampNow() api.Stamp {
+	if l.Stamp != nil {
+		return l.Stamp()
+	}
+	return l.Status.Status().Stamp
 }
 
 // begin begins the time of a write. What is there is looked at only after the

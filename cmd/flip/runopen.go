@@ -299,7 +299,7 @@ func (d *daemon) openAPI() {
 func (d *daemon) localConfig(hub *server.Hub, elsewhere server.Elsewhere, remote bool) server.LocalConfig {
 	writes := proposer{d.node, d.peers.client.Newest}
 	c := server.LocalConfig{
-		Log: d.log, Node: d.node, Status: d, Verifier: writes, Proposer: writes, Version: thisVersion(),
+		Log: d.log, Node: d.node, Status: d, Stamp: d.stamp, Verifier: writes, Proposer: writes, Version: thisVersion(),
 		Metrics: d.metrics, Doctor: d, Hub: hub, Elsewhere: elsewhere, Keys: d.keys,
 	}
 	if remote {

@@ -71,6 +71,14 @@ func (d *daemon) outlook(state *fsm.State) *server.Outlook {
 	}
 }
 
+// stamp is that of an answer, without the rest of a status, which counts all items.
+func (d *daemon) stamp() api.Stamp {
+	age := d.node.Age().Milliseconds() // before the index: it is no younger than that
+	_, at := d.node.View()
+	leader, _ := d.node.Leader()
+	return api.Stamp{Index: at, AgeMS: age, Leader: string(leader)}
+}
+
 func (d *daemon) nodeStatus(phase raftnode.Phase) api.Node {
 	left, leased := d.beat.Lease()
 	ready := phase.Stage == raftnode.StageRunning && d.beat.Ready()
