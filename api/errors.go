@@ -60,6 +60,7 @@ var statusOf = map[string]int{
 	CodeChanged:     http.StatusConflict,
 	CodeUncertain:   http.StatusGatewayTimeout,
 	CodeTaken:       http.StatusConflict,
+	CodeClaimed:     http.StatusConflict,
 	CodeInternal:    http.StatusInternalServerError,
 }
 

@@ -144,6 +144,17 @@ var routes = []route{
 		text: "The claims are all entries of the item's rows whose `blocks` is true, and no other. If the other side still has the item, two will: only who asks can know.",
 		body: Release{}, answer: Released{}, fails: with(changes, CodeNotFound, CodeChanged),
 	},
+	{
+		method: http.MethodPost, path: PathProgram, name: "program", summary: "Claim a system of `action` client for the program that asks",
+		text: "One event a line for as long as the claim lasts: what to take and what to let go of. On the unix socket only, of the member's own machine.",
+		body: ProgramClaim{}, answer: ProgramEvent{}, stream: true,
+		fails: with(always, CodeBadRequest, CodeTooLarge, CodeNotFound, CodeForbidden, CodeClaimed, CodeRefused),
+	},
+	{
+		method: http.MethodPost, path: PathProgramAck, name: "programAck", summary: "Say what a program has taken and let go of",
+		text: "The answer says for how long at-most-one items may be held on.",
+		body: ProgramAck{}, answer: ProgramAcked{}, fails: with(always, CodeBadRequest, CodeTooLarge, CodeNotFound, CodeForbidden),
+	},
 }
 
 // enums are the fields that have one of a few values.

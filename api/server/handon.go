@@ -22,7 +22,7 @@ type Elsewhere interface {
 }
 
 // ownPaths are about the node that is asked, whoever that is.
-var ownPaths = []string{api.PathHealth, api.PathVersion, api.PathDoctor, api.PathOpenAPI, PathMetrics}
+var ownPaths = []string{api.PathHealth, api.PathVersion, api.PathDoctor, api.PathOpenAPI, PathMetrics, api.PathProgram, api.PathProgramAck}
 
 const (
 	// statusElsewhere is how long a status waits for the part of it that is not about

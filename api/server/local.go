@@ -27,7 +27,8 @@ type LocalConfig struct {
 	// Elsewhere is not nil on a node that has only its own part of what is agreed:
 	// all that is not about this node itself is handed on.
 	Elsewhere Elsewhere
-	Keys      Keyring // nil: nothing is known of the key
+	Keys      Keyring  // nil: nothing is known of the key
+	Programs  Programs // nil: nobody claims a system here
 	// Stamp is that of an answer, read at once; nil: a status has it.
 	Stamp func() api.Stamp
 	// Operator says who is at the other end of a connection; an error refuses him.
@@ -65,6 +66,8 @@ func NewLocal(c LocalConfig) *Server {
 	r.handle(http.MethodPost, api.PathMemberDemote, api.MaxWrite, l.memberDemote)
 	r.handle(http.MethodGet, api.PathKey, 0, l.key)
 	r.handle(http.MethodPost, api.PathKeyRotate, api.MaxWrite, l.keyRotate)
+	r.take(http.MethodPost, api.PathProgram, api.MaxProgram, r.program(c.Programs))
+	r.handle(http.MethodPost, api.PathProgramAck, api.MaxProgram, l.programAck)
 	if c.Metrics != nil {
 		r.mux.Handle(PathMetrics, c.Metrics)
 	}

@@ -46,7 +46,7 @@ func whole(w *writable) LocalConfig {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = io.WriteString(w, "flip_up 1\n")
 	})
-	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}, Hub: NewHub(w), Keys: fakeKeys{}}
+	return LocalConfig{Log: zerolog.Nop(), Node: w, Status: w, Verifier: w, Proposer: w, Metrics: text, Doctor: fakeDoctor{}, Version: api.Version{Version: "1"}, Hub: NewHub(w), Keys: fakeKeys{}, Programs: fakePrograms{}}
 }
 
 func TestOpenAPIHasEveryRoute(t *testing.T) {
@@ -197,6 +197,11 @@ var asks = []ask{
 	{usual, "POST", api.PathMaintenance, `{"system":"web","on":true}`, 404},
 	{blocked, "POST", api.PathRelease, "", 200}, // its body is made there
 	{usual, "POST", api.PathRelease, `{"system":"one","item":"x","claims":[{"member":"n1","epoch":1,"token":1}]}`, 409},
+	{usual, "POST", api.PathProgram, `{"system":"jobs","session":"a","seq":2,"items":[{"item":"x","rank":1,"token":7,"seq":2,"taken":true,"told":3}]}`, 200},
+	{usual, "POST", api.PathProgram, `{"system":"jobs","session":"taken"}`, 409},
+	{usual, "POST", api.PathProgram, `{"system":"jobs"}`, 400},
+	{usual, "POST", api.PathProgramAck, `{"session":"a","seqs":[1,2],"gone":[{"item":"x","seq":1,"token":7}],"leave":true}`, 200},
+	{usual, "POST", api.PathProgramAck, `{"session":"b"}`, 404},
 	{usual, "GET", "/v1/nonsense", "", 404},
 	{usual, "DELETE", api.PathStatus, "", 405},
 }

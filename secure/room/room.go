@@ -80,6 +80,9 @@ func (c *Conn) touch() {
 	c.last.Store(&at)
 }
 
+// Bare is the connection itself, for who asks the kernel about it.
+func (c *Conn) Bare() net.Conn { return c.Conn }
+
 // Read implements net.Conn.
 func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
