@@ -66,6 +66,11 @@ type CoreConfig struct {
 	// is asked for each slot that is wanted, whenever all is decided anew, and must
 	// answer at once; nil: never.
 	Unfit func(*fsm.Job) string
+	// Absent says why what would hold an item is not there, or has let go of it unasked;
+	// "" if it is there. It is asked like Unfit, and obeyed like it also under
+	// maintenance, but it is no failure and not reported as one: who is not there says
+	// so by other ways. nil: never.
+	Absent func(*fsm.Job) string
 	// Note is told of decisions that start no effect, for the log; may be nil.
 	Note func(k fsm.Key, t fsm.Token, text string)
 	// Without leaves rules out; tests only.

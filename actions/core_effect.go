@@ -9,8 +9,9 @@ import (
 )
 
 // unlimited says whether a job's effects count in no limit: addresses are
-// batched by their driver, and the more it is given at once the better.
-func unlimited(j *fsm.Job) bool { return j.Action == fsm.ActionIP }
+// batched by their driver, and the more it is given at once the better; a program
+// sees to that itself.
+func unlimited(j *fsm.Job) bool { return j.Action == fsm.ActionIP || j.Action == fsm.ActionClient }
 
 // urgent says whether a release waits for no other: others wait only for so long,
 // for what they bet on and for all that may stand without a lease. Nobody waits

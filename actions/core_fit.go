@@ -15,9 +15,15 @@ import (
 // and status agree.
 func (c *Core) look(s *slot) {
 	was := s.unfit
-	s.unfit = ""
+	s.unfit, s.absent = "", false
 	if s.want == nil {
 		return
+	}
+	if c.cfg.Absent != nil {
+		if s.unfit = c.cfg.Absent(s.want); s.unfit != "" {
+			s.absent = true
+			return
+		}
 	}
 	if s.unfit = c.unfit(s.want); s.want.Maintained && s.coming() {
 		s.unfit = "" // what is up stays as it is

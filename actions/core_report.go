@@ -76,13 +76,13 @@ func (c *Core) failedUnreported(s *slot) bool {
 		return false
 	}
 	withheld := s.want.AtMostOne && s.state == spoiled && s.downFails >= c.cfg.Attempts
-	return s.unfit != "" && c.mode == serving && !s.want.Maintained ||
+	return s.unfit != "" && !s.absent && c.mode == serving && !s.want.Maintained ||
 		s.fails >= c.cfg.Attempts && s.tried == s.want.Token || withheld
 }
 
 // failure is what is reported of a slot that failed.
 func (s *slot) failure() string {
-	if s.unfit != "" && !s.want.Maintained {
+	if s.unfit != "" && !s.absent && !s.want.Maintained {
 		return s.unfit
 	}
 	return s.err
@@ -237,7 +237,7 @@ func (c *Core) status(s *slot) SlotStatus {
 		}
 	case s.state == spoiled:
 		st.Phase, st.Why = PhaseReleasing, s.spoiledBy(why)
-	case s.want != nil && !s.want.Keep && s.unfit != "":
+	case s.want != nil && !s.want.Keep && s.unfit != "" && !s.absent:
 		st.Phase, st.Why = PhaseFailed, s.unfit
 	case s.want != nil && !s.want.Keep:
 		st.Phase = PhaseWaiting

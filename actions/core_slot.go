@@ -34,6 +34,7 @@ type slot struct {
 	job    fsm.Job     // as it was last acquired or released: a release uses the same hooks
 	why    string      // it was last let go of, or is to be
 	unfit  string      // why it cannot be held on this machine, as last asked; "": it can
+	absent bool        // unfit is CoreConfig.Absent's word: no failure
 	won    []fsm.Claim // bets on time that are over; their Key is not set
 	ways   []way       // by which something was done here, or known to be undone
 	// gone: entries of this process's own time up to this token are let go of,

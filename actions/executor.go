@@ -39,6 +39,13 @@ type Awaiter interface {
 	Awaited(job fsm.Job)
 }
 
+// Beginner is a Driver that wants to know in which order its effects begin, which run
+// in goroutines of their own: it is told of each right before that, under the
+// Executor's lock. It may not block, nor call the Executor.
+type Beginner interface {
+	Begins(e Effect)
+}
+
 const (
 	// MinInterval between two sendings of the same report: heartbeats may come
 	// every 10 ms, and a report is a command in the log.

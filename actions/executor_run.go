@@ -138,6 +138,9 @@ func (x *Executor) begin(ctx context.Context, wg *sync.WaitGroup, e Effect) {
 		x.permit(e.Job.Key, refuse)
 		delete(x.permits, e.Job.Key)
 	}
+	if b, ok := x.cfg.Drivers[e.Job.Action].(Beginner); ok {
+		b.Begins(e)
+	}
 	wg.Go(func() {
 		// Not under the lock: a thousand lines take as long as plumbing does.
 		x.log(e).Str("reason", e.Job.Reason).Msg(verb)
