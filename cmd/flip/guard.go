@@ -13,6 +13,7 @@ import (
 	"github.com/flip-ha/flip/actions/guard"
 	"github.com/flip-ha/flip/actions/ledger"
 	"github.com/flip-ha/flip/actions/netif"
+	"github.com/flip-ha/flip/actions/programs"
 	"github.com/flip-ha/flip/fsm"
 	"github.com/flip-ha/flip/liveness/udp"
 )
@@ -71,12 +72,13 @@ func duties(h guard.Hello, f guard.Files, log zerolog.Logger) (guard.Duties, err
 		list.Store(opened)
 		return opened, entries, nil
 	}
-	d.Hooks = actions.NewHooks(actions.HooksConfig{Self: h.Member, Log: log, Token: func(k fsm.Key) fsm.Token {
+	hooks := actions.NewHooks(actions.HooksConfig{Self: h.Member, Log: log, Token: func(k fsm.Key) fsm.Token {
 		if l := list.Load(); l != nil {
 			return l.Token(k)
 		}
 		return 0
 	}})
+	d.Hooks = &programs.Left{Path: programsPath(h.List), Boot: h.Host.Boot, Member: h.Member, Others: hooks}
 	// A part that fails leaves the others their work.
 	if f.Gate != nil {
 		if h, err := gate.Inherit(f.Gate, h.Gate); err != nil {

@@ -155,8 +155,9 @@ func (d *daemon) unfit(job *fsm.Job) string {
 // drivers are who makes items true on this machine, by action.
 func (d *daemon) drivers() map[fsm.Action]actions.Driver {
 	out := map[fsm.Action]actions.Driver{
-		fsm.ActionHooks: d.hooks,
-		fsm.ActionIP:    noGround{},
+		fsm.ActionHooks:  d.hooks,
+		fsm.ActionIP:     noGround{},
+		fsm.ActionClient: d.programs,
 	}
 	if d.ground != nil && d.ground.driver != nil {
 		out[fsm.ActionIP] = d.ground.driver

@@ -18,7 +18,7 @@ func (d *daemon) openExecutor() {
 	d.hooks = actions.NewHooks(actions.HooksConfig{Self: d.self.Name, Token: d.list.Token, Log: d.log})
 	d.fencer = newFencer(d.hooks.Fence, d.fenced, d.fenceDelay, d.log)
 	d.exec = actions.New(actions.Config{
-		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine, Unfit: d.unfit},
+		Core:     actions.CoreConfig{Self: d.self.Name, Machine: d.host.Machine, Unfit: d.unfit, Absent: d.absent},
 		Drivers:  d.drivers(),
 		Changed:  d.execChanged,
 		Ledger:   d.list,
@@ -58,13 +58,14 @@ func (d *daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.beat.Run(last) })
 	g.Go(func() error { return d.exec.Run(last, d.report) })
 	g.Go(func() error { return d.runGround(last) })
+	g.Go(func() error { return d.programs.Run(last) })
 	g.Go(func() error { return d.dog.Run(last) })
 	g.Go(func() error { return d.runGuard(last) })
 	g.Go(func() error { return d.tellGuard(last) })
 	for _, actor := range []func(context.Context) error{
 		d.port.Run, d.doors.Run, d.node.Run, d.takePart, d.sayAlone, d.parts.Run, d.late.Run, d.feed, d.notify, d.keepName,
 		d.runNeighbourhood, d.runWitness, d.runMetrics, d.fence, d.keepSeed, d.keepPlace, d.keepKeys,
-		d.runCertificates, d.hearHangup,
+		d.runCertificates, d.hearHangup, d.reportPrograms,
 		func(ctx context.Context) error { return d.local.Run(ctx, d.socket) },
 		func(ctx context.Context) error { return d.members.Run(ctx, d.port.HTTP()) },
 		func(ctx context.Context) error { return d.remote.Run(ctx, d.port.API()) },

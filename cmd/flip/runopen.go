@@ -13,6 +13,7 @@ import (
 	"github.com/flip-ha/flip/actions"
 	"github.com/flip-ha/flip/actions/guard"
 	"github.com/flip-ha/flip/actions/ledger"
+	"github.com/flip-ha/flip/actions/programs"
 	"github.com/flip-ha/flip/api/metrics"
 	"github.com/flip-ha/flip/api/server"
 	"github.com/flip-ha/flip/client"
@@ -36,36 +37,38 @@ type daemon struct {
 	host    fsm.Host
 	fresh   bool // the data directory was empty at the start
 
-	store   *raftnode.Store
-	keys    *keyring
-	certs   *secure.Certificates // nil: the key makes them
-	as      secure.Credentials   // on the servers' TLS port
-	port    *secure.Listener     // the server's TCP port
-	peers   peers
-	list    *ledger.List
-	left    inherited
-	ground  *ground      // nil: this node plumbs no addresses
-	guard   *guard.Guard // nil: a test took it away
-	hold    *guard.Hold
-	beat    *heartbeat
-	news    struct{ feed, name, stop, guard <-chan struct{} } // of beat, a reader each
-	node    *seat
-	doors   *doors // of Raft
-	dials   raftDialler
-	stage   *stage // who shows beat what is agreed: one of …
-	readers struct{ raft, agent *reader }
-	votes   votingTime
-	parts   *server.Parts
-	away    *away // who answers what this node cannot, while it is an agent
-	exec    *actions.Executor
-	hooks   *actions.Hooks
-	effects chan struct{} // capacity 1: what the executor knows has changed
-	fencer  *fencer
-	metrics *metrics.Exporter
-	local   *server.Turning // on the unix socket
-	members *server.Server  // on the server's port, for members only
-	remote  *server.Turning // on the server's port, for operators
-	socket  net.Listener
+	store    *raftnode.Store
+	keys     *keyring
+	certs    *secure.Certificates // nil: the key makes them
+	as       secure.Credentials   // on the servers' TLS port
+	port     *secure.Listener     // the server's TCP port
+	peers    peers
+	list     *ledger.List
+	left     inherited
+	ground   *ground      // nil: this node plumbs no addresses
+	guard    *guard.Guard // nil: a test took it away
+	hold     *guard.Hold
+	beat     *heartbeat
+	news     struct{ feed, name, stop, guard, programs <-chan struct{} } // of beat, a reader each
+	node     *seat
+	doors    *doors // of Raft
+	dials    raftDialler
+	stage    *stage // who shows beat what is agreed: one of …
+	readers  struct{ raft, agent *reader }
+	votes    votingTime
+	parts    *server.Parts
+	away     *away // who answers what this node cannot, while it is an agent
+	exec     *actions.Executor
+	hooks    *actions.Hooks
+	programs *programs.Driver
+	claims   chan struct{} // capacity 1: a program has claimed a system, or does no longer
+	effects  chan struct{} // capacity 1: what the executor knows has changed
+	fencer   *fencer
+	metrics  *metrics.Exporter
+	local    *server.Turning // on the unix socket
+	members  *server.Server  // on the server's port, for members only
+	remote   *server.Turning // on the server's port, for operators
+	socket   net.Listener
 
 	metricsPort net.Listener // nil: metrics are on the unix socket only …
 	noMetrics   string       // … although the file names a port, and why
@@ -81,7 +84,7 @@ type daemon struct {
 // open makes every part of a node; nothing runs yet. After an error nothing is
 // left open.
 func open(ctx context.Context, file *config.File, from origin, p paths, log zerolog.Logger) (_ *daemon, err error) {
-	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), node: newSeat(file.Node.ID), stopping: make(chan struct{}), effects: make(chan struct{}, 1)}
+	d := &daemon{file: file, from: from, paths: p, log: log, started: time.Now(), node: newSeat(file.Node.ID), stopping: make(chan struct{}), effects: make(chan struct{}, 1), claims: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -133,9 +136,17 @@ func open(ctx context.Context, file *config.File, from origin, p paths, log zero
 	if err := d.openNode(); err != nil {
 		return nil, err
 	}
+	return d, d.openEffects()
+}
+
+// openEffects makes what acts on this machine, and who answers for it.
+func (d *daemon) openEffects() error {
+	if err := d.openPrograms(); err != nil {
+		return err
+	}
 	d.openExecutor()
 	d.openAPI()
-	return d, d.openWatchdog()
+	return d.openWatchdog()
 }
 
 const socketTakenDo = "name another one with --socket or --dir, or stop the daemon that has it"
@@ -199,7 +210,7 @@ func (d *daemon) openBeat() error {
 	}, conn, box, p))
 	d.stage = newStage(d.self.Name, d.beat)
 	d.readers.raft, d.readers.agent = d.stage.reader(d.beat), d.stage.reader(d.beat)
-	d.news.feed, d.news.name, d.news.stop, d.news.guard = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
+	d.news.feed, d.news.name, d.news.stop, d.news.guard, d.news.programs = d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news(), d.beat.news()
 	d.undo = append(d.undo, conn.Close)
 	return d.openGuard(conn, process)
 }
@@ -305,6 +316,8 @@ func (d *daemon) localConfig(hub *server.Hub, elsewhere server.Elsewhere, remote
 	if remote {
 		// What `flip doctor` asks is about the machine that it looks at itself.
 		c.Doctor, c.Operator = nil, secure.OperatorOf
+	} else {
+		c.Programs = programServer{d.self.Name, d.programs, d.spec, d.beat.Lease}
 	}
 	return c
 }
