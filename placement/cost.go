@@ -27,13 +27,14 @@ func layer(on bool, at uint) rated {
 	return 0
 }
 
-// vec is what a placement costs, most important first: replicas that nobody has and
-// how unevenly they are spread over zones; who has failed, and company; newcomers that
+// vec is what a placement costs, most important first: replicas that nobody has; how
+// unevenly they are spread over zones; who has failed, and company; newcomers that
 // would better wait; preference and home; the balance of loads; copies to be made.
-type vec [6]int64
+type vec [7]int64
 
 const (
-	vecPlaces  = iota // unplaced<<32 | squares of the replicas in each zone
+	vecPlaces  = iota // ranks 0<<42 | ranks 1<<21 | all others that nobody has
+	vecZones          // squares of the replicas in each zone
 	vecGrade          // company<<42 | failed<<21 | young
 	vecWant           // waiting<<42 | early<<21
 	vecHome           // prefer<<21 | home
@@ -41,10 +42,10 @@ const (
 	vecCopies
 )
 
-const (
-	oneUnplaced = 1 << 32
-	sumBits     = 21
-)
+const sumBits = 21
+
+// unplaced is what it costs that nobody has a rank.
+func unplaced(rank int) int64 { return 1 << (sumBits * (2 - min(rank, 2))) }
 
 func (a vec) add(b vec) vec {
 	for i := range a {

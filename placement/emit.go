@@ -95,7 +95,7 @@ func (g *group) steps(item int) []step {
 			if from == nobody || !g.forbidden(int32(unit), from) {
 				to = from
 			}
-			if from != nobody && contains(g.final[unit*g.ranks:(unit+1)*g.ranks], from) {
+			if from != nobody && contains(g.finalOf(int32(unit)), from) {
 				to = nobody // it gets a lower rank
 			}
 		}
@@ -162,12 +162,12 @@ func (g *group) keepBack(h Held) {
 
 // missing notes a slot that nobody can have.
 func (g *group) missing(item, rank int, from int32, k kept) {
-	if len(g.unplaced) >= fsm.MaxMoves || g.stopped || g.fixed[int32(g.unitOf(item)*g.ranks+rank)] {
+	if len(g.unplaced) >= fsm.MaxMoves || g.fixed[int32(g.unitOf(item)*g.ranks+rank)] {
 		return
 	}
-	if from != nobody && g.seat[from].usable && !g.forbidden(int32(g.unitOf(item)), from) &&
-		!contains(g.final[g.unitOf(item)*g.ranks:(g.unitOf(item)+1)*g.ranks], from) {
-		return
+	unit := int32(g.unitOf(item))
+	if from != nobody && g.seat[from].usable && (g.stopped || !g.forbidden(unit, from) && !contains(g.finalOf(unit), from)) {
+		return // it stays
 	}
-	g.unplaced = append(g.unplaced, Unplaced{Key: g.keyOf(item, rank), Why: g.unplacedWhy(int32(g.unitOf(item)), k)})
+	g.unplaced = append(g.unplaced, Unplaced{Key: g.keyOf(item, rank), Why: g.unplacedWhy(unit, k)})
 }

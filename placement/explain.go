@@ -39,11 +39,6 @@ func Explain(v View, k fsm.Key) (Explanation, bool) {
 			e.Unplaced = &pl.unplaced[at]
 		}
 	}
-	if e.Home == "" {
-		if home := g.home[g.unitOf(item)*g.ranks+k.Rank]; home != nobody {
-			e.Home = g.seat[home].id
-		}
-	}
 	return e, true
 }
 
@@ -74,7 +69,7 @@ func (g *group) candidatesOf(item int) []Candidate {
 			c.Why = why
 		case contains(g.ownOf(unit), m):
 			c.Can, c.Why = true, "has it"
-		case contains(g.final[int(unit)*g.ranks:(int(unit)+1)*g.ranks], m):
+		case contains(g.finalOf(unit), m):
 			c.Can, c.Why = true, "is to have it"
 		case g.grade(unit, m) == flawed:
 			c.Can, c.Why = true, "could take it, but it has failed there"

@@ -45,6 +45,9 @@ func (st *stage) solve(scope []int32) {
 	if !f.classify(scope) {
 		return
 	}
+	for at := range f.classes {
+		f.classes[at].dirty = f.uneven(&f.classes[at])
+	}
 	f.loads.load = slices.Clone(st.load)
 	nodes := 1 + len(st.seat) + len(f.classes)*f.width()
 	f.dist, f.from = make([]vec, nodes), make([]int32, nodes)
@@ -97,6 +100,33 @@ func (f *flow) newClass(i int32) class {
 		c.cost[m], c.mine[m] = f.stage.cost(i, m), f.stage.mine(i, m)
 	}
 	return c
+}
+
+// uneven reports whether units of a class have not the same number of replicas, or not
+// in each zone, as nearly as can be: they count as if they had.
+func (f *flow) uneven(c *class) bool {
+	many := len(c.units)
+	if many == 1 || f.ranks == 1 {
+		return false
+	}
+	off := func(n, of int) bool { return n < of/many || n > (of+many-1)/many }
+	for _, i := range c.units {
+		zones := make([]int, f.zones)
+		for _, m := range f.of(i) {
+			if m != nobody {
+				zones[f.seat[m].zone]++
+			}
+		}
+		for z, n := range zones {
+			if off(n, int(c.zone[z])) {
+				return true
+			}
+		}
+		if off(f.placed(i), c.placed) {
+			return true
+		}
+	}
+	return false
 }
 
 // The nodes: the sink, the members, then each class, followed by its zones if there
@@ -180,16 +210,18 @@ func (f *flow) one() int64 {
 func (f *flow) arcs(at int) {
 	c, node := &f.classes[at], f.class(at)
 	if c.placed < c.need*len(c.units) {
-		f.relax(sink, node, &vec{vecPlaces: oneUnplaced}, -1)
+		gain := f.unplaced(c.units[0], c.placed/len(c.units))
+		f.relax(sink, node, &gain, -1)
 	}
 	if c.placed > 0 {
-		f.relax(node, sink, &vec{vecPlaces: oneUnplaced}, 1)
+		loss := f.unplaced(c.units[0], (c.placed-1)/len(c.units))
+		f.relax(node, sink, &loss, 1)
 	}
 	many := int32(len(c.units))
 	for z := int32(0); int(z) < f.width()-1; z++ {
-		f.relax(node, node+1+z, &vec{vecPlaces: int64(2*(c.zone[z]/many) + 1)}, 1)
+		f.relax(node, node+1+z, &vec{vecZones: int64(2*(c.zone[z]/many) + 1)}, 1)
 		if c.zone[z] > 0 {
-			f.relax(node+1+z, node, &vec{vecPlaces: int64(2*((c.zone[z]-1)/many) + 1)}, -1)
+			f.relax(node+1+z, node, &vec{vecZones: int64(2*((c.zone[z]-1)/many) + 1)}, -1)
 		}
 	}
 	for m, cost := range c.cost {

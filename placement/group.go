@@ -276,9 +276,10 @@ func (g *group) preferred(i, m int32) int {
 	return min(at, maxPrefer)
 }
 
-// ownOf and homesOf are the places of a unit.
+// ownOf, homesOf and finalOf are the places of a unit.
 func (g *group) ownOf(i int32) []int32   { return g.own[int(i)*g.ranks : (int(i)+1)*g.ranks] }
 func (g *group) homesOf(i int32) []int32 { return g.home[int(i)*g.ranks : (int(i)+1)*g.ranks] }
+func (g *group) finalOf(i int32) []int32 { return g.final[int(i)*g.ranks : (int(i)+1)*g.ranks] }
 
 func contains[T comparable](list []T, x T) bool {
 	for _, have := range list {

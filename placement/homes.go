@@ -90,7 +90,8 @@ func (g *group) homeStage(missing []int32) *housing {
 	h.stage = &stage{
 		loads: newLoads(g.seat), zones: g.zones, ranks: g.ranks, weight: g.weight,
 		need: func(int32) int { return g.ranks }, cost: h.cost, mine: h.mine, tie: h.tie, kind: h.kind,
-		takes: func(s *seat) bool { return s.counts && s.chosen }, guest: none,
+		kept:  func(int32) int { return 0 },
+		takes: func(s *seat) bool { return s.counts && s.chosen }, guest: func(int32) bool { return false },
 		even: !g.weighty, alike: g.ranks == 1 && !g.choosy, to: g.home, work: missing, zoned: make([]int, g.zones),
 	}
 	for i := range int32(g.units) {

@@ -176,7 +176,7 @@ func (g *group) against(unit, m int32) string {
 		return s.rule
 	case g.grade(unit, m) == useless:
 		return string(s.id) + " does not have what goes with it"
-	case contains(g.final[int(unit)*g.ranks:(int(unit)+1)*g.ranks], m):
+	case contains(g.finalOf(unit), m):
 		return ""
 	case g.left[m]+g.weight(unit) > s.limit:
 		return fmt.Sprintf("%s has %d of its capacity of %d", s.id, g.left[m], s.limit)

@@ -18,6 +18,7 @@ type stage struct {
 	mine   func(i, m int32) bool          // it is there, or would be without a copy
 	tie    func(i, m int32) int32         // the lowest first
 	kind   func(i int32, b []byte) []byte // units of one kind cost the same everywhere
+	kept   func(i int32) int              // replicas that are where they can stay
 	takes  func(s *seat) bool             // whether a member may have anything
 	guest  func(i int32) bool             // loose, and to be left where it is or go to who may take it back only
 	even   bool                           // all units weigh the same
@@ -150,23 +151,34 @@ func (st *stage) unsettled(i int32) bool {
 
 // sum is what it costs that a unit is with some members, but for balance.
 func (st *stage) sum(i int32, members []int32) vec {
-	sum := vec{vecPlaces: int64(st.need(i)) * oneUnplaced}
+	var sum vec
+	placed := 0
 	zones := make([]int64, st.zones)
 	for _, m := range members {
 		if m != nobody {
 			sum = sum.add(st.cost(i, m).vec())
 			zones[st.seat[m].zone]++
-			sum[vecPlaces] -= oneUnplaced
+			placed++
 		}
 	}
+	for ; placed < st.need(i); placed++ {
+		sum = sum.add(st.unplaced(i, placed))
+	}
 	for _, n := range zones {
-		sum[vecPlaces] += n * n
+		sum[vecZones] += n * n
 	}
 	return sum
 }
 
-// none is a guest of a stage that has none.
-func none(int32) bool { return false }
+// unplaced is what it costs that nobody has a unit's rank, of those that are not fixed:
+// the more if somebody has it that could keep it.
+func (st *stage) unplaced(i int32, rank int) vec {
+	out := vec{vecPlaces: unplaced(rank)}
+	if rank < st.kept(i) {
+		out[vecWant] = 1 << sumBits
+	}
+	return out
+}
 
 // settle makes of what was chosen unit by unit the best there is: first it moves
 // single replicas, then, if that cannot be it, whole chains (flow).

@@ -37,6 +37,9 @@ func (p *planning) where(id fsm.SystemID, wanted []fsm.Item) where {
 		return w
 	}
 	g := p.groups[id]
+	if g != nil && g.stopped {
+		g = nil
+	}
 	if g == nil {
 		for slot := range p.state.SlotsOf(id) {
 			if p.why[slot.Owner] == "" && slot.Owner != "" {
