@@ -63,22 +63,39 @@ func (g *group) emitItem(item int) {
 	if len(steps) == 0 {
 		return
 	}
-	urgent := slices.ContainsFunc(steps, func(s step) bool { return s.urgent })
+	var moves []fsm.Move
+	urgent := false
 	for _, s := range inTurn(steps) {
 		switch {
-		case g.stopped || g.marked(item, s.rank).braked:
-			if !s.home {
-				g.keepBack(Held{Move: s.move, Why: g.brakeWhy(item, s.rank)})
-			}
-		case urgent:
-			if len(g.urgent) < g.budget {
-				g.urgent = append(g.urgent, s.move)
-			}
-		default:
-			if len(g.later) < g.budget {
-				g.later = append(g.later, s.move)
-			}
+		case !g.stopped && !g.marked(item, s.rank).braked:
+			moves = append(moves, s.move)
+			urgent = urgent || s.urgent
+		case !s.home:
+			g.keepBack(Held{Move: s.move, Why: g.brakeWhy(item, s.rank)})
 		}
+	}
+	if urgent {
+		g.urgent.add(moves, g.budget)
+	} else {
+		g.later.add(moves, g.budget)
+	}
+}
+
+// queue is moves that are to be made, all of an item or none.
+type queue struct {
+	moves []fsm.Move
+	full  bool
+}
+
+func (q *queue) add(moves []fsm.Move, most int) {
+	switch {
+	case q.full:
+	case len(q.moves)+len(moves) <= most:
+		q.moves = append(q.moves, moves...)
+	case len(q.moves) == 0: // an item of many ranks: part of it is better than nothing
+		q.moves, q.full = moves[:most], true
+	default:
+		q.full = true
 	}
 }
 

@@ -43,7 +43,7 @@ type planning struct {
 	budget int
 	// urgent gives somebody what nobody usable has; later is all else. None of the
 	// lists grows beyond the budget, or beyond fsm.MaxMoves.
-	urgent, later []fsm.Move
+	urgent, later queue
 	held          []Held
 	unplaced      []Unplaced
 	again         time.Duration
@@ -92,10 +92,19 @@ func unusable(v View, id fsm.MemberID) string {
 
 // result puts the lists together.
 func (p *planning) result() Result {
-	moves := append(p.urgent, p.later...)
-	moves = moves[:min(p.budget, len(moves))]
+	urgent, later := p.urgent.moves, p.later.moves
+	room := p.budget - len(urgent)
+	if p.urgent.full {
+		room = 0
+	}
+	if room < len(later) { // no item is cut in two
+		for room > 0 && later[room-1].System == later[room].System && later[room-1].Item == later[room].Item {
+			room--
+		}
+		later = later[:room]
+	}
 	return Result{
-		Moves: moves, Urgent: min(len(p.urgent), len(moves)),
+		Moves: append(urgent, later...), Urgent: len(urgent),
 		Held: p.held, Unplaced: p.unplaced, Again: p.again,
 	}
 }
