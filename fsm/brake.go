@@ -21,7 +21,7 @@ func (s *State) Brakes() []Brake { return s.brakes }
 // Braked reports whether a slot is not moved until somebody cleans up: its system was
 // stopped, or it fails wherever it is.
 func (s *State) Braked(k Key) bool {
-	if _, stopped := findBrake(s.brakes, k.System); stopped {
+	if s.stopped(k.System) {
 		return true
 	}
 	if s.braked.Len() == 0 {

@@ -50,8 +50,10 @@ type PartHead struct {
 	Voters          Voters
 	MaxTTL          time.Duration
 	Maintained      []SystemID `codec:",omitempty"`
-	Heirs           []SystemID `codec:",omitempty"` // of the member's systems those that others can take over, by name
-	Keys            *Keys      `codec:",omitempty"` // what Keys.For says to the member; nil: it was never rotated
+	// Heirs are those of the member's systems that others can take over, by name; each as
+	// often as there are ranks of which that is so.
+	Heirs []SystemID `codec:",omitempty"`
+	Keys  *Keys      `codec:",omitempty"` // what Keys.For says to the member; nil: it was never rotated
 }
 
 // PartMember is a member's record.

@@ -219,6 +219,8 @@ func (s *State) waitsForOwners(owned []Key) []string {
 	for _, id := range slices.Sorted(maps.Keys(bySystem)) {
 		keys := bySystem[id]
 		switch {
+		case s.stopped(id):
+			out = append(out, fmt.Sprintf("it still owns %s, and nothing of %s moves until somebody cleans up: flip cleanup %s", listed(keys), id, id))
 		case s.Maintained(id):
 			out = append(out, fmt.Sprintf("it still owns %s, and nothing of %s moves: it is under maintenance", listed(keys), id))
 		case !s.served(id):
@@ -233,11 +235,17 @@ func (s *State) waitsForOwners(owned []Key) []string {
 // served reports whether anybody who stays can take items of a system.
 func (s *State) served(id SystemID) bool {
 	for _, name := range s.spec.servedBy(id) {
-		if m, ok := s.Member(name); ok && m.Up && !m.Leaving {
+		if s.inherits(name, id) {
 			return true
 		}
 	}
 	return false
+}
+
+// stopped reports whether a brake holds all of a system.
+func (s *State) stopped(id SystemID) bool {
+	_, is := findBrake(s.brakes, id)
+	return is
 }
 
 // waitsForVote says what a vote that is to be taken waits for; rule is when nothing

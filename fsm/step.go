@@ -37,7 +37,7 @@ func (s *State) Step(at Index, old *State, was Index) *Step {
 func (s *State) headed(old *State) bool {
 	return s.spec != old.spec || s.cluster != old.cluster || s.maxTTL != old.maxTTL ||
 		s.voters.Index != old.voters.Index || !slices.Equal(s.voters.IDs, old.voters.IDs) ||
-		!slices.Equal(s.maintained, old.maintained) || !s.sameKeys(old)
+		!slices.Equal(s.maintained, old.maintained) || !s.sameKeys(old) || !sameBrakes(s.brakes, old.brakes)
 }
 
 // sameKeys reports whether all are told the same of the cluster's key, but for what
