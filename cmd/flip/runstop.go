@@ -144,7 +144,7 @@ func heldBy(before, now *fsm.State, m fsm.MemberID) []fsm.Key {
 	var keys []fsm.Key
 	for slot := range now.Slots() {
 		was, _ := before.Slot(slot.Key)
-		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && now.HasHeir(m, slot.System) && !now.Maintained(slot.System) {
+		if (was.Owner == m || slot.Owner == m || mayHold(slot, m)) && now.HeirOf(m, slot.Key) && !now.Maintained(slot.System) {
 			keys = append(keys, slot.Key)
 		}
 	}
