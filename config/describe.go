@@ -173,14 +173,6 @@ func describeSystems(b *strings.Builder, s fsm.Spec) {
 	}
 }
 
-func itemIDs(items []fsm.Item) []string {
-	ids := make([]string, len(items))
-	for i, item := range items {
-		ids[i] = string(item.ID)
-	}
-	return ids
-}
-
 func words[T ~string](list []T) string { return some(plainStrings(list)) }
 
 // some lists the first of many.

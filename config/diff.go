@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/flip-ha/flip/fsm"
 )
@@ -137,10 +136,7 @@ func (d *differ) system(name string, a, b fsm.System) {
 		d.ip(what, *a.IP, *b.IP)
 	}
 	d.place(what, a, b)
-	if a.Partitions == nil || b.Partitions == nil {
-		d.set(what+": data", itemIDs(a.Items), itemIDs(b.Items))
-	}
-	d.items(what, a.Items, b.Items)
+	d.data(what, a, b)
 }
 
 func takeover(s fsm.System) string {
@@ -183,21 +179,5 @@ func (d *differ) config(what string, a, b []byte) {
 	}
 	for _, key := range union(x, y) {
 		d.change(what+"."+key, string(x[key]), string(y[key]))
-	}
-}
-
-// items compares what is said of items that are in both.
-func (d *differ) items(what string, before, after []fsm.Item) {
-	was := map[fsm.ItemID]fsm.Item{}
-	for _, item := range before {
-		was[item.ID] = item
-	}
-	for _, item := range after {
-		if old, both := was[item.ID]; both {
-			d.change(fmt.Sprintf("%s: addresses of %s", what, item.ID), strings.Join(old.Addrs, " "), strings.Join(item.Addrs, " "))
-			d.change(fmt.Sprintf("%s: interface of %s", what, item.ID), old.Interface, item.Interface)
-			d.change(fmt.Sprintf("%s: weight of %s", what, item.ID), strconv.Itoa(old.Load()), strconv.Itoa(item.Load()))
-			d.change(fmt.Sprintf("%s: %s prefers", what, item.ID), words(old.Prefer), words(item.Prefer))
-		}
 	}
 }
