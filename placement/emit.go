@@ -82,20 +82,14 @@ func (g *group) emitItem(item int) {
 }
 
 // queue is moves that are to be made, all of an item or none.
-type queue struct {
-	moves []fsm.Move
-	full  bool
-}
+type queue []fsm.Move
 
 func (q *queue) add(moves []fsm.Move, most int) {
 	switch {
-	case q.full:
-	case len(q.moves)+len(moves) <= most:
-		q.moves = append(q.moves, moves...)
-	case len(q.moves) == 0: // an item of many ranks: part of it is better than nothing
-		q.moves, q.full = moves[:most], true
-	default:
-		q.full = true
+	case len(*q)+len(moves) <= most:
+		*q = append(*q, moves...)
+	case len(*q) == 0: // an item of many ranks: part of it is better than nothing
+		*q = moves[:most]
 	}
 }
 
@@ -121,10 +115,14 @@ func (g *group) steps(item int) []step {
 			s.move.Home = g.seat[home].id
 		}
 		if to == from {
-			if s.move.Home != "" && k.owner != nobody {
-				s.home, s.move.To, s.move.Reason, s.move.Cause = true, g.names[k.owner], g.rehomedWhy(), fsm.CauseBalance
-				out = append(out, s)
+			if s.move.Home == "" || k.owner == nobody && g.best == useless {
+				continue
 			}
+			s.home, s.move.Reason, s.move.Cause = true, g.rehomedWhy(), fsm.CauseBalance
+			if k.owner != nobody {
+				s.move.To = g.names[k.owner]
+			}
+			out = append(out, s)
 			continue
 		}
 		if to != nobody {

@@ -210,8 +210,10 @@ func (g *group) cost(i, m int32) rated {
 // early reports whether a newcomer would have to wait, since others can keep the unit.
 func (g *group) early(i, m int32, grade int, wanted bool) bool {
 	back := g.seat[m].back && grade == ready
-	if g.sys.Failback == fsm.NeverFailback && grade == ready && g.rehomed(i, m) {
-		back = true
+	if g.sys.Failback == fsm.NeverFailback && grade == ready {
+		for rank := range g.ranks {
+			back = back || g.rehomedAt(i, rank, m)
+		}
 	}
 	switch g.lost(i) {
 	case 0:
@@ -222,20 +224,6 @@ func (g *group) early(i, m int32, grade int, wanted bool) bool {
 		return !back || !wanted
 	}
 }
-
-// rehomed reports whether a member is the new home of a unit that had another.
-func (g *group) rehomed(i, m int32) bool {
-	for r, home := range g.homesOf(i) {
-		if home == m {
-			was := g.storedHome(int(i)*g.ranks + r)
-			return was != nobody && was != m
-		}
-	}
-	return false
-}
-
-// storedHome is the home that the State has of a place.
-func (g *group) storedHome(at int) int32 { return g.local[g.all[at].home+1] }
 
 func (g *group) isFixed(i, m int32) bool {
 	for r, owner := range g.ownOf(i) {

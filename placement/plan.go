@@ -92,19 +92,17 @@ func unusable(v View, id fsm.MemberID) string {
 
 // result puts the lists together.
 func (p *planning) result() Result {
-	urgent, later := p.urgent.moves, p.later.moves
-	room := p.budget - len(urgent)
-	if p.urgent.full {
-		room = 0
-	}
-	if room < len(later) { // no item is cut in two
-		for room > 0 && later[room-1].System == later[room].System && later[room-1].Item == later[room].Item {
-			room--
+	moves := p.urgent
+	for rest := p.later; len(rest) > 0; {
+		n := 1 // moves of one item
+		for n < len(rest) && rest[n].System == rest[0].System && rest[n].Item == rest[0].Item {
+			n++
 		}
-		later = later[:room]
+		moves.add(rest[:n], p.budget)
+		rest = rest[n:]
 	}
 	return Result{
-		Moves: append(urgent, later...), Urgent: len(urgent),
+		Moves: moves, Urgent: len(p.urgent),
 		Held: p.held, Unplaced: p.unplaced, Again: p.again,
 	}
 }

@@ -3,6 +3,8 @@ package placement
 import (
 	"cmp"
 	"slices"
+
+	"github.com/flip-ha/flip/fsm"
 )
 
 // mostRanks is up to how many replicas all orders are tried.
@@ -96,24 +98,23 @@ func rotateBack(m []int32) {
 	m[len(m)-1] = first
 }
 
-// orderCost is what an order costs: ranks that change although those that have them
-// may not change them yet, newcomers before who had it, preference and home rank by
-// rank, and slots that change hands.
+// orderCost is what an order costs: who must stand back behind one that may not take
+// from it yet, newcomers before who had it, preference and home rank by rank, and slots
+// that change hands.
 func (o *owning) orderCost(i int32, members []int32, places []int) (cost [9]int) {
 	g := o.g
-	homes, own, whole := g.homesOf(i), g.ownOf(i), g.lost(i) == 0
+	homes, own := g.homesOf(i), g.ownOf(i)
 	for at, r := range places {
 		m := members[at]
 		listed := g.preferred(i, m) < len(g.prefer(i))
 		had := g.had1(i, m)
-		if whole && had < g.ranks && had != r && !g.mayReturn(i, m) {
-			cost[0]++
-		}
-		if homes[r] != m && !listed {
-			for _, behind := range members[at+1 : len(places)] {
-				if g.had1(i, behind) < had {
-					cost[1]++
-				}
+		for _, behind := range members[at+1 : len(places)] {
+			was := g.had1(i, behind)
+			if was == r && !g.mayTake(i, r, m) {
+				cost[0]++
+			}
+			if was < had && homes[r] != m && !listed {
+				cost[1]++
 			}
 		}
 		cost[2+min(r, 2)] += g.preferred(i, m)
@@ -127,8 +128,17 @@ func (o *owning) orderCost(i int32, members []int32, places []int) (cost [9]int)
 	return cost
 }
 
-// mayReturn reports whether a member may take from others that could keep it what it is
-// at home with.
-func (g *group) mayReturn(i, m int32) bool {
-	return g.seat[m].back && g.grade(i, m) == ready || g.sys.Rehome && g.grade(i, m) == ready && g.rehomed(i, m)
+// mayTake reports whether a member may take a rank from others that could keep it.
+func (g *group) mayTake(i int32, rank int, m int32) bool {
+	if g.grade(i, m) != ready {
+		return false
+	}
+	return g.seat[m].back || g.sys.Failback == fsm.NeverFailback && g.rehomedAt(i, rank, m)
+}
+
+// rehomedAt reports whether a member is the new home of a place that had another.
+func (g *group) rehomedAt(i int32, rank int, m int32) bool {
+	at := int(i)*g.ranks + rank
+	was := g.all[at].home
+	return g.home[at] == m && was != nobody && g.local[was+1] != m
 }
