@@ -136,21 +136,14 @@ func (p *planning) systems() []fsm.SystemID {
 	return out
 }
 
-// company are the systems that go with another one, or with one that does, by name.
+// company are the systems that go with another one.
 func (p *planning) company(id fsm.SystemID) []fsm.SystemID {
-	found := map[fsm.SystemID]bool{}
 	var out []fsm.SystemID
-	var visit func(fsm.SystemID)
-	visit = func(id fsm.SystemID) {
-		for other, sys := range p.spec.Systems {
-			if divided(&sys) && slices.Contains(sys.With, id) && !found[other] {
-				found[other] = true
-				out = append(out, other)
-				visit(other)
-			}
+	for other, sys := range p.spec.Systems {
+		if divided(&sys) && slices.Contains(sys.With, id) {
+			out = append(out, other)
 		}
 	}
-	visit(id)
 	return out
 }
 
