@@ -1,0 +1,3 @@
+package client
+
+import _ "github.com/flip-ha/flip/sim/seeded" // the same cases each time
