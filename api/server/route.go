@@ -120,18 +120,7 @@ func routeItem(i fsm.Item) api.RouteItem {
 
 // eligible reports whether a server may have items of a system.
 func eligible(sys fsm.System, server fsm.Server) bool {
-	if server.Removing || !slices.Contains(server.Systems, sys.Name) {
-		return false
-	}
-	matches := func(m fsm.Match) bool {
-		return slices.ContainsFunc(server.Tags, func(t fsm.Tag) bool {
-			return t.Name == m.Tag && (len(m.Values) == 0 || slices.Contains(m.Values, t.Value))
-		})
-	}
-	if sys.SelectAny {
-		return len(sys.Select) == 0 || slices.ContainsFunc(sys.Select, matches)
-	}
-	return !slices.ContainsFunc(sys.Select, func(m fsm.Match) bool { return !matches(m) })
+	return !server.Removing && slices.Contains(server.Systems, sys.Name) && sys.Selects(server)
 }
 
 // itemRows are the rows of the item that stands at one place of a system's.
