@@ -171,6 +171,19 @@ func (s *snapshot) write(to io.Writer) error {
 // Release implements raft.FSMSnapshot.
 func (s *snapshot) Release() {}
 
+// SnapshotMagic begins each of a data directory's snapshots.
+const SnapshotMagic = snapshotMagic
+
+// ReadSnapshot reads one of them (state.bin), for who looks at the disk of a node that
+// does not run: the State, and the index of the log at which it was written.
+func ReadSnapshot(from io.Reader) (*fsm.State, fsm.Index, error) {
+	v, err := readSnapshot(from)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read snapshot: %w", err)
+	}
+	return v.state, v.index, nil
+}
+
 // readSnapshot reverses write.
 func readSnapshot(from io.Reader) (view, error) {
 	r := bufio.NewReader(from)
