@@ -62,6 +62,7 @@ type job struct {
 	Interface   string        `json:"interface,omitempty"`
 	IP          *ip           `json:"ip,omitempty"`
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
+	Kill        bool          `json:"kill,omitempty"` // KillOnTimeout
 	Previous    fsm.MemberID  `json:"previous,omitempty"`
 }
 
@@ -77,7 +78,7 @@ func trim(j *fsm.Job) fsm.Job {
 	out := fsm.Job{
 		Key: j.Key, Token: j.Token, AtMostOne: j.AtMostOne, Gated: j.Gated, Bet: j.Bet, Action: j.Action,
 		Alive: j.Alive, Down: j.Down, Config: j.Config, Addrs: j.Addrs, Interface: j.Interface,
-		StopTimeout: j.StopTimeout, Previous: j.Previous,
+		StopTimeout: j.StopTimeout, KillOnTimeout: j.KillOnTimeout, Previous: j.Previous,
 	}
 	if j.IP != nil {
 		out.IP = &fsm.IP{Interface: j.IP.Interface, NoGate: j.IP.NoGate, NoProbe: j.IP.NoProbe}
@@ -90,7 +91,7 @@ func encode(j *fsm.Job) ([]byte, error) {
 	w := job{
 		key: keyOf(j.Key), Token: j.Token, AtMostOne: j.AtMostOne, Gated: j.Gated, Bet: j.Bet, Action: j.Action,
 		Alive: j.Alive, Down: j.Down, Config: j.Config, Addrs: j.Addrs, Interface: j.Interface,
-		StopTimeout: j.StopTimeout, Previous: j.Previous,
+		StopTimeout: j.StopTimeout, Kill: j.KillOnTimeout, Previous: j.Previous,
 	}
 	if j.IP != nil {
 		w.IP = &ip{Interface: j.IP.Interface, NoGate: j.IP.NoGate, NoProbe: j.IP.NoProbe}
@@ -102,7 +103,7 @@ func (w *job) decode() fsm.Job {
 	j := fsm.Job{
 		Key: w.fsm(), Token: w.Token, AtMostOne: w.AtMostOne, Gated: w.Gated, Bet: w.Bet, Action: w.Action,
 		Alive: w.Alive, Down: w.Down, Config: w.Config, Addrs: w.Addrs, Interface: w.Interface,
-		StopTimeout: w.StopTimeout, Previous: w.Previous,
+		StopTimeout: w.StopTimeout, KillOnTimeout: w.Kill, Previous: w.Previous,
 	}
 	if w.IP != nil {
 		j.IP = &fsm.IP{Interface: w.IP.Interface, NoGate: w.IP.NoGate, NoProbe: w.IP.NoProbe}

@@ -60,9 +60,7 @@ func (d *Driver) Claim(proc Process, c Claim) (*Stream, error) {
 	case h == nil && c.Again:
 		return nil, ErrNoClaim
 	case h == nil:
-		entry := Entry{System: c.System, Session: c.Session, Name: c.Name, ProcessID: proc.ID()}
-		entry.Kill = d.cfg.KillOnTimeout != nil && d.cfg.KillOnTimeout(c.System)
-		if err := d.cfg.Register.add(entry); err != nil {
+		if err := d.cfg.Register.add(Entry{System: c.System, Session: c.Session, Name: c.Name, ProcessID: proc.ID()}); err != nil {
 			return nil, err
 		}
 		h = d.hold(y, proc, claim{c.System, c.Session, c.Name})

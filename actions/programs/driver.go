@@ -36,9 +36,6 @@ type Config struct {
 	Lease func() (left time.Duration, ok bool)
 	// Slot is what has been agreed of a slot by now: who has it next, and why.
 	Slot func(fsm.Key) (fsm.Slot, bool)
-	// KillOnTimeout says whether a program that does not let go of what is this
-	// system's is to be killed.
-	KillOnTimeout func(fsm.SystemID) bool
 	// Changed is told, outside the Driver's locks, when Absent or Systems may answer
 	// otherwise. It may not block.
 	Changed func()
@@ -249,21 +246,21 @@ func (d *Driver) Release(ctx context.Context, job fsm.Job) error {
 		}
 		d.come(y, job.Key)
 		if err := d.wait(ctx, s, h); err != nil {
-			return d.overdue(job.System, h, err)
+			return d.overdue(&job, h, err)
 		}
 	}
 }
 
 // overdue is what becomes of a program that has not let go in its time. The lock is
 // held, and given up meanwhile.
-func (d *Driver) overdue(id fsm.SystemID, h *holder, err error) error {
+func (d *Driver) overdue(job *fsm.Job, h *holder, err error) error {
 	err = fmt.Errorf("%s has not let go of it: %w", h, err)
-	if !errors.Is(err, context.DeadlineExceeded) || d.cfg.KillOnTimeout == nil || !d.cfg.KillOnTimeout(id) {
+	if !errors.Is(err, context.DeadlineExceeded) || !job.KillOnTimeout || h == nil {
 		return err
 	}
 	d.unlock()
 	defer d.mu.Lock()
-	d.cfg.Log.Error().Str("system", string(id)).Stringer("program", h).Msg("the program has not let go within stop_timeout: killing it")
+	d.cfg.Log.Error().Str("system", string(job.System)).Str("item", string(job.Item)).Stringer("program", h).Msg("the program has not let go within stop_timeout: killing it")
 	if killed := h.proc.Kill(); killed != nil {
 		return errors.Join(err, fmt.Errorf("kill it: %w", killed))
 	}

@@ -73,7 +73,7 @@ func (l *Left) ask(ctx context.Context, job *fsm.Job, e Entry, p Process) error 
 		limit = actions.DefaultTimeout
 	}
 	err := fmt.Errorf("%s (process %d) lives, and may have it", nameOf(e), e.PID)
-	if !e.Kill || time.Since(since) < limit {
+	if !job.KillOnTimeout || time.Since(since) < limit {
 		return err
 	}
 	if killed := p.Kill(); killed != nil {

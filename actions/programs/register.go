@@ -17,8 +17,6 @@ type Entry struct {
 	System  fsm.SystemID `json:"system"`
 	Session string       `json:"session"`
 	Name    string       `json:"name,omitempty"`
-	// Kill: if it does not let go in time.
-	Kill bool `json:"kill,omitempty"`
 	ProcessID
 }
 

@@ -34,8 +34,7 @@ func (d *daemon) openPrograms() error {
 			state, _ := d.node.View()
 			return state.Slot(k)
 		},
-		KillOnTimeout: func(id fsm.SystemID) bool { return d.spec().Systems[id].KillOnTimeout },
-		Changed:       d.programsChanged, Log: d.log,
+		Changed: d.programsChanged, Log: d.log,
 	})
 	d.programs.Inherit(former, d.left.held, d.left.gone)
 	return nil
@@ -60,6 +59,7 @@ func (d *daemon) reportPrograms(ctx context.Context) error {
 	for {
 		state, at := d.node.View()
 		epoch, claimed := d.beat.Epoch(), d.programs.Systems()
+		claimed = slices.DeleteFunc(claimed, func(id fsm.SystemID) bool { return state.Spec().Systems[id].Action != fsm.ActionClient })
 		me, _ := state.Member(d.self.Name)
 		if again == nil && epoch != 0 && me.Epoch == epoch && me.Up && !slices.Equal(me.Programs, claimed) {
 			if err := d.report(ctx, fsm.Report{Member: d.self.Name, Epoch: epoch, Programs: &fsm.Programs{Systems: claimed}}); err != nil && ctx.Err() == nil {

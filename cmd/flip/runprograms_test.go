@@ -183,15 +183,13 @@ type host struct {
 
 const hostList = "n1.list"
 
-func newHost(t *testing.T, dir string) *host { return newHostThat(t, dir, false) }
-
-func newHostThat(t *testing.T, dir string, kills bool) *host {
+func newHost(t *testing.T, dir string) *host {
 	t.Helper()
 	h := &host{t: t, dir: dir, lease: true, slots: map[fsm.Key]fsm.Slot{}}
 	h.spec = fsm.Spec{
 		Servers: map[fsm.MemberID]fsm.Server{"n1": {Name: "n1", Systems: []fsm.SystemID{"s", "hooked"}}},
 		Systems: map[fsm.SystemID]fsm.System{
-			"s":      {Name: "s", Action: fsm.ActionClient, KillOnTimeout: kills},
+			"s":      {Name: "s", Action: fsm.ActionClient},
 			"hooked": {Name: "hooked", Action: fsm.ActionHooks},
 			"other":  {Name: "other", Action: fsm.ActionClient},
 		},
@@ -208,8 +206,7 @@ func newHostThat(t *testing.T, dir string, kills bool) *host {
 	}
 	h.driver = programs.New(programs.Config{
 		Self: "n1", Register: register, Lease: h.leased, Slot: h.slot,
-		KillOnTimeout: func(id fsm.SystemID) bool { return h.spec.Systems[id].KillOnTimeout },
-		Changed:       func() { h.x.Recheck() }, Log: zerolog.Nop(),
+		Changed: func() { h.x.Recheck() }, Log: zerolog.Nop(),
 	})
 	h.driver.Inherit(former, held, gone)
 	h.x = actions.New(actions.Config{
@@ -399,10 +396,11 @@ func TestAProgramOutlivesTheDaemon(t *testing.T) {
 // What a program does not let go of stays with it; on request it is killed.
 func TestAProgramDoesNotLetGo(t *testing.T) {
 	for _, kill := range []bool{false, true} {
-		h := newHostThat(t, t.TempDir(), kill)
+		h := newHost(t, t.TempDir())
 		p := startProgram(t, h.socket())
 		p.says("claimed on n1")
 		j := job("a", 7)
+		j.KillOnTimeout = kill
 		if j.StopTimeout = 50 * time.Millisecond; kill {
 			j.StopTimeout = time.Second // it is to say what it was told
 		}
