@@ -36,6 +36,8 @@ const (
 	roleSpin  = "spin"         // keeps a core busy
 	roleEat   = "eat"          // takes memory, in the cgroup roleName, until it is killed
 	roleIce   = "freeze"       // stalls a disk for a time
+	roleStore = "store"        // a program that claims a system, beside the daemon roleName in roleDir
+	roleDir   = "FLIP_E2E_DIR"
 )
 
 // inRole plays the role that this process was started for; false: none.
@@ -63,6 +65,8 @@ func inRole() bool {
 		}
 	case roleEat:
 		err = eat(os.Getenv(roleName))
+	case roleStore:
+		err = beServer(os.Getenv(roleDir), os.Getenv(roleName))
 	case roleIce:
 		err = lab.RunFreezer()
 	case roleNoNFT:

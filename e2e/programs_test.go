@@ -1,0 +1,423 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/client"
+	"github.com/flip-ha/flip/e2e/mono"
+)
+
+const (
+	partitions = 512
+	replicas   = 3
+	// settleTime is for everything to be where it belongs again: a lease and a half
+	// second for each of a handful of steps, on a machine that others work on.
+	settleTime = 90 * time.Second
+)
+
+// stores is a cluster of five with a store beside each daemon.
+type stores struct {
+	*cluster
+	progs map[string]*exec.Cmd
+	ends  map[string][]ended // of the stores that were killed
+}
+
+// ended is a store that was killed: it served until then at least.
+type ended struct {
+	pid int
+	at  mono.Time
+}
+
+func newStores(t *testing.T) *stores {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("e2e is left out with -short")
+	}
+	ids := []string{"n1", "n2", "n3", "n4", "n5"}
+	c := &cluster{t: t, dir: t.TempDir(), ids: ids, procs: map[string]*proc{}, ports: freePorts(t, ids...), env: os.Environ()}
+	c.file = filepath.Join(c.dir, "flip.json")
+	servers := spec{}
+	for _, id := range ids {
+		servers[id] = spec{"ip": "127.0.0.1", "port": c.ports[id], "systems": []string{"kv"}}
+	}
+	data, err := json.Marshal(spec{
+		"gossip_interval": 1000, "ping_timeout": 1500, "key": "the key of a test, long enough", "log_level": "debug", "servers": servers,
+		"cluster": spec{"system": spec{"kv": spec{
+			"action": "client", "type": "shard", "guarantee": "at-most-one", "partitions": spec{"count": partitions}, "replicas": replicas,
+			"start_timeout": "10s", "stop_timeout": "10s",
+		}}},
+	})
+	if err == nil {
+		err = os.WriteFile(c.file, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stores{cluster: c, progs: map[string]*exec.Cmd{}, ends: map[string][]ended{}}
+	t.Cleanup(func() {
+		for _, p := range s.progs {
+			_ = p.Process.Kill()
+			_ = p.Wait()
+		}
+		c.end()
+	})
+	return s
+}
+
+// run starts a store beside each of these daemons.
+func (s *stores) run(ids ...string) {
+	s.t.Helper()
+	for _, id := range ids {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), roleEnv+"="+roleStore, roleName+"="+id, roleDir+"="+s.dir)
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			s.t.Fatal(err)
+		}
+		s.progs[id] = cmd
+	}
+}
+
+// killStore ends a store without a word; closeStore in order.
+func (s *stores) killStore(id string) {
+	s.t.Helper()
+	p := s.progs[id]
+	s.ends[id] = append(s.ends[id], ended{p.Process.Pid, mono.Now()})
+	_ = p.Process.Kill()
+	_ = p.Wait()
+	delete(s.progs, id)
+}
+
+func (s *stores) closeStore(id string) {
+	s.t.Helper()
+	p := s.progs[id]
+	_ = p.Process.Signal(syscall.SIGTERM)
+	if err := p.Wait(); err != nil {
+		s.t.Errorf("the store of %s: %v", id, err)
+	}
+	delete(s.progs, id)
+}
+
+// settles waits until every replica is acquired, by the members of on alone, which
+// share the primaries evenly.
+func (s *stores) settles(ask string, on ...string) {
+	s.t.Helper()
+	began := time.Now()
+	s.eventually(settleTime, fmt.Sprintf("all is with %v", on), func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		cl := s.client(ask)
+		defer cl.Close()
+		as, err := cl.Assign(ctx, "kv", false)
+		if err != nil {
+			return err
+		}
+		all, primary := map[string]int{}, map[string]int{}
+		for _, r := range as.Rows {
+			if r.State != api.RowAcquired {
+				return fmt.Errorf("%s/%d of %s is %s: %s", r.Item, r.Rank, r.Owner, r.State, r.Why)
+			}
+			if all[string(r.Owner)]++; r.Rank == 0 {
+				primary[string(r.Owner)]++
+			}
+		}
+		if len(as.Rows) != partitions*replicas || !slices.Equal(slices.Sorted(maps.Keys(all)), slices.Sorted(slices.Values(on))) {
+			return fmt.Errorf("%d rows, with %v", len(as.Rows), all)
+		}
+		for what, count := range map[string]map[string]int{"replicas": all, "primaries": primary} {
+			counts := slices.Sorted(maps.Values(count))
+			if counts[len(counts)-1]-counts[0] > 1 {
+				return fmt.Errorf("%s are uneven: %v", what, count)
+			}
+		}
+		return nil
+	})
+	s.t.Logf("all is with %v after %v", on, time.Since(began).Round(time.Millisecond))
+}
+
+// answer is what a store said to who asked for an item.
+type answer struct {
+	name, item string
+	token      uint64
+	from, to   mono.Time
+}
+
+// load asks for items until stop, and answers with all the answers of primaries.
+func (s *stores) load() (stop func() []answer) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var all []answer
+	for i := range 2 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(i)))
+			a := newAsker(s.dir)
+			defer a.close()
+			var mine []answer
+			tick := time.NewTicker(2 * time.Millisecond)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				item := strconv.Itoa(rnd.IntN(partitions))
+				for _, name := range s.ids {
+					from := mono.Now()
+					if token, err := a.ask(name, item); err == nil && token != 0 {
+						mine = append(mine, answer{name, item, token, from, mono.Now()})
+					}
+				}
+				<-tick.C
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, mine...)
+		})
+	}
+	return func() []answer {
+		cancel()
+		wg.Wait()
+		return all
+	}
+}
+
+// each asks every store for every item: exactly one is its primary.
+func (s *stores) each() {
+	s.t.Helper()
+	a := newAsker(s.dir)
+	defer a.close()
+	for n := range partitions {
+		item := strconv.Itoa(n)
+		var by []string
+		for _, name := range s.ids {
+			if token, err := a.ask(name, item); err == nil && token != 0 {
+				by = append(by, name)
+			}
+		}
+		if len(by) != 1 {
+			s.t.Errorf("%s is answered by %v", item, by)
+		}
+	}
+}
+
+func TestStoresOwnPartitions(t *testing.T) {
+	s := newStores(t)
+	s.start(s.ids...)
+	s.ready(s.ids...)
+	s.run(s.ids...)
+	s.settles("n1", s.ids...)
+	s.each()
+	stop := s.load()
+
+	t.Log("a store dies")
+	s.killStore("n2")
+	s.settles("n1", "n1", "n3", "n4", "n5")
+	s.run("n2")
+	s.settles("n1", s.ids...)
+
+	t.Log("a daemon and its store die")
+	s.killStore("n3")
+	s.kill("n3")
+	s.settles("n1", "n1", "n2", "n4", "n5")
+	s.start("n3")
+	s.run("n3")
+	s.settles("n3", s.ids...)
+
+	t.Log("a daemon dies, its store lives")
+	s.kill("n1")
+	s.start("n1")
+	s.settles("n2", s.ids...)
+
+	t.Log("a daemon is drained, its store lives")
+	s.signal("n4", syscall.SIGTERM)
+	if code := s.exit("n4", 60*time.Second); code != 0 {
+		t.Errorf("n4 exited %d", code)
+	}
+	s.settles("n1", "n1", "n2", "n3", "n5")
+	s.start("n4")
+	s.settles("n1", s.ids...)
+
+	t.Log("a store ends in order")
+	s.closeStore("n5")
+	s.settles("n1", "n1", "n2", "n3", "n4")
+	s.run("n5")
+	s.settles("n1", s.ids...)
+
+	answers := stop()
+	s.each()
+	s.judge(answers)
+}
+
+// TestStoresAreJudged is the control: a history with two primaries, one with an event
+// too many, and an answer that comes too late are found.
+func TestStoresAreJudged(t *testing.T) {
+	good := map[string]string{"n1": "1 B 7\n2 A 5 0 10\n4 R 5 0 10 home\n", "n2": "1 B 8\n5 A 5 0 11\n"}
+	for what, change := range map[string]func(map[string]string, *[]answer){
+		"":                  func(map[string]string, *[]answer) {},
+		"two at a time":     func(h map[string]string, _ *[]answer) { h["n2"] = "1 B 8\n3 A 5 0 11\n" },
+		"two ranks":         func(h map[string]string, _ *[]answer) { h["n2"] += "6 A 5 1 12\n" },
+		"told twice":        func(h map[string]string, _ *[]answer) { h["n2"] += "6 A 5 0 11\n" },
+		"released unasked":  func(h map[string]string, _ *[]answer) { h["n2"] += "6 R 9 0 11\n" },
+		"a token goes back": func(h map[string]string, _ *[]answer) { h["n2"] = "1 B 8\n5 A 5 0 9\n" },
+		"answered late": func(_ map[string]string, a *[]answer) {
+			*a = append(*a, answer{"n2", "5", 11, 5, 6}, answer{"n1", "5", 10, 7, 8})
+		},
+	} {
+		h, answers := maps.Clone(good), []answer{}
+		change(h, &answers)
+		wrong, _ := judgeStores(h, nil, answers)
+		if (len(wrong) > 0) != (what != "") {
+			t.Errorf("%s: %q", what, wrong)
+		}
+	}
+}
+
+// judge holds what the stores have written down against what may be.
+func (s *stores) judge(answers []answer) {
+	s.t.Helper()
+	histories := map[string]string{}
+	for _, id := range s.ids {
+		data, err := os.ReadFile(filepath.Join(s.dir, id+".history"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		histories[id] = string(data)
+	}
+	wrong, now := judgeStores(histories, s.ends, answers)
+	for _, w := range wrong[:min(len(wrong), 20)] {
+		s.t.Error(w)
+	}
+	// None was lost: what the stores have is what the cluster says.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cl := client.New(filepath.Join(s.dir, "d", "n1.sock"))
+	defer cl.Close()
+	as, err := cl.Assign(ctx, "kv", true)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, r := range as.Rows {
+		k := fmt.Sprintf("%s %s/%d@%d", r.Owner, r.Item, r.Rank, r.Token)
+		if !now[k] {
+			s.t.Errorf("the cluster says %s, the store does not", k)
+		}
+		delete(now, k)
+	}
+	for k := range now {
+		s.t.Errorf("a store has %s, and the cluster does not say so", k)
+	}
+	s.t.Logf("%d answers of primaries", len(answers))
+}
+
+// span is one time for which a store had a slot.
+type span struct {
+	by       string
+	token    uint64
+	from, to mono.Time
+}
+
+const forEver = mono.Time(1<<63 - 1)
+
+// judgeStores finds what is wrong in the histories, and what each store has at the end.
+func judgeStores(histories map[string]string, ends map[string][]ended, answers []answer) (wrong []string, now map[string]bool) {
+	spans := map[string][]span{} // by item and rank
+	now = map[string]bool{}
+	for _, id := range slices.Sorted(maps.Keys(histories)) {
+		has := map[string]span{}
+		end := func(at mono.Time) {
+			for k, had := range has {
+				had.to = at
+				spans[k] = append(spans[k], had)
+			}
+			clear(has)
+		}
+		pid := 0
+		for line := range strings.Lines(histories[id]) {
+			at, f := words(line)
+			switch f[0] {
+			case "B": // another process: what the former had ended with it
+				for _, e := range ends[id] {
+					if e.pid == pid {
+						end(e.at)
+					}
+				}
+				end(at)
+				pid, _ = strconv.Atoi(f[1])
+				continue
+			case "L":
+				end(at)
+				continue
+			case "E":
+				continue
+			}
+			k := f[1] + "/" + f[2]
+			token, _ := strconv.ParseUint(f[3], 10, 64)
+			had, holds := has[k]
+			if holds == (f[0] == "A") {
+				wrong = append(wrong, fmt.Sprintf("%s is told %s", id, strings.TrimSpace(line)))
+			}
+			switch f[0] {
+			case "A":
+				for rank := range replicas {
+					if _, other := has[fmt.Sprintf("%s/%d", f[1], rank)]; other {
+						wrong = append(wrong, fmt.Sprintf("%s has two ranks: %s", id, strings.TrimSpace(line)))
+					}
+				}
+				has[k] = span{id, token, at, forEver}
+			case "R":
+				had.to = at
+				spans[k] = append(spans[k], had)
+				delete(has, k)
+			case "T":
+				had.to = at
+				spans[k] = append(spans[k], had)
+				has[k] = span{id, token, at, forEver}
+			}
+		}
+		for k, had := range has {
+			now[fmt.Sprintf("%s %s@%d", id, k, had.token)] = true
+		}
+		end(forEver)
+	}
+	for k, all := range spans {
+		slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+		for i := 1; i < len(all); i++ {
+			if a, b := all[i-1], all[i]; a.to > b.from || a.token > b.token || a.token == b.token && a.by != b.by {
+				wrong = append(wrong, fmt.Sprintf("%s: %+v, then %+v", k, a, b))
+			}
+		}
+	}
+	return append(wrong, judgeAnswers(answers)...), now
+}
+
+// judgeAnswers finds answers under a token when one under a newer token had been given
+// before they were asked for.
+func judgeAnswers(answers []answer) (wrong []string) {
+	slices.SortFunc(answers, func(a, b answer) int { return cmp.Compare(a.from, b.from) })
+	newest := map[string][]answer{} // by item, in the order of their ends
+	for _, a := range answers {
+		for _, b := range newest[a.item] {
+			if b.to < a.from && (b.token > a.token || b.token == a.token && b.name != a.name) {
+				wrong = append(wrong, fmt.Sprintf("%+v after %+v", a, b))
+			}
+		}
+		if n := newest[a.item]; len(n) == 0 || n[len(n)-1].token != a.token || n[len(n)-1].name != a.name {
+			newest[a.item] = append(n, a)
+		}
+	}
+	return wrong
+}
