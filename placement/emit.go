@@ -59,6 +59,9 @@ type step struct {
 // emitItem makes the moves of one item, so ordered that a rank is taken from a member
 // before it gets another one.
 func (g *group) emitItem(item int) {
+	if len(g.urgent) >= g.budget && !g.stopped && !contains(g.finalOf(int32(g.unitOf(item))), nobody) {
+		return // there is no room for it
+	}
 	steps := g.steps(item)
 	if len(steps) == 0 {
 		return

@@ -48,7 +48,7 @@ func (g *group) candidatesOf(item int) []Candidate {
 	o := g.ownerStage()
 	o.load = g.left
 	var order []int32
-	for _, c := range o.candidates(unit, false) {
+	for _, c := range o.bestOf(unit, false, len(g.seat)) {
 		order = append(order, c.m)
 	}
 	for m := range int32(len(g.seat)) {

@@ -282,7 +282,7 @@ func (o *owning) surely(i int32) (int32, bool) {
 		}
 	}
 	if g.special(i) {
-		cands := o.candidates(i, false)
+		cands := o.bestOf(i, false, 2)
 		if len(cands) == 0 {
 			return nobody, false
 		}
@@ -316,12 +316,41 @@ func (o *owning) surely(i int32) (int32, bool) {
 	return best, true
 }
 
+// home sends a unit that is nowhere yet to its homes, if all of them are ready and no
+// other members would spread it over more zones; false: it is to be looked at closely.
+func (o *owning) home(i int32) bool {
+	g := o.g
+	if !g.plain() || g.special(i) || g.lost(i) < g.ranks {
+		return false
+	}
+	zones := o.zoned[:o.zones]
+	clear(zones)
+	for _, m := range g.homesOf(i) {
+		if m == nobody || g.seat[m].grade != ready || !o.room(m, o.weight(i)) {
+			return false
+		}
+		zones[g.seat[m].zone]++
+	}
+	least, most := g.ranks, 0
+	for _, n := range zones {
+		least, most = min(least, n), max(most, n)
+	}
+	if most > least+1 { // perhaps there are not more in the other zones
+		return false
+	}
+	o.put(i, g.homesOf(i))
+	return true
+}
+
 // plain reports whether units differ in nothing but where they are and belong.
 func (g *group) plain() bool { return !g.choosy && len(g.company) == 0 && len(g.fixed) == 0 }
 
 // adopt gives an orphan to whoever has least of those that are best for it.
 func (o *owning) adopt(i int32) {
 	g := o.g
+	if g.ranks > 1 && o.home(i) {
+		return
+	}
 	if g.ranks > 1 || g.special(i) || g.choosy || o.need(i) == 0 || g.lost(i) == 0 {
 		o.choose(i)
 		o.heap = nil // what it knows of the loads is not so any more

@@ -50,7 +50,7 @@ func (st *stage) squeezeIn(i int32, on [][]int32) bool {
 		return false
 	}
 	w := st.weight(i)
-	for _, c := range slices.Clone(st.candidates(i, false)) {
+	for _, c := range slices.Clone(st.bestOf(i, false, len(st.seat))) {
 		if contains(st.of(i), c.m) {
 			continue
 		}
@@ -69,7 +69,7 @@ func (st *stage) makeRoom(from int32, w int64, on [][]int32) bool {
 		if st.load[from]-st.weight(other)+w > st.seat[from].limit {
 			continue
 		}
-		for _, c := range slices.Clone(st.candidates(other, true)) {
+		for _, c := range slices.Clone(st.bestOf(other, true, len(st.seat))) {
 			if c.m == from || contains(st.of(other), c.m) {
 				continue
 			}

@@ -1,9 +1,6 @@
 package placement
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // stage is one question: which members each unit's replicas are to be with. It is
 // asked for homes and for owners, with other costs. A unit is an item, or all items of
@@ -28,7 +25,8 @@ type stage struct {
 	loose  []int32                        // the units that may be moved to even the loads out
 	short  bool                           // a capacity stood in the way of what would be best for a unit
 	moved  int                            // to even the loads out
-	cands  []candidate
+	cands  []candidate // scratch
+	zone   [][]candidate
 	zoned  []int // scratch: by zone
 	chosen []int32
 }
@@ -60,11 +58,21 @@ func (st *stage) put(i int32, members []int32) {
 	}
 }
 
-// candidates are the members that a unit can be with, the best first; room says that
-// they must have room.
+// candidates are the members that a unit can be with, the best first, and of each zone
+// no more than it needs; room says that they must have room.
 func (st *stage) candidates(i int32, room bool) []candidate {
-	st.cands = st.cands[:0]
+	return st.bestOf(i, room, st.need(i))
+}
+
+// bestOf gives at most so many of each zone.
+func (st *stage) bestOf(i int32, room bool, most int) []candidate {
 	w := st.weight(i)
+	if st.zone == nil {
+		st.zone = make([][]candidate, st.zones)
+	}
+	for z := range st.zone {
+		st.zone[z] = st.zone[z][:0]
+	}
 	for m := range int32(len(st.seat)) {
 		c := st.cost(i, m)
 		if c < 0 {
@@ -74,18 +82,48 @@ func (st *stage) candidates(i int32, room bool) []candidate {
 			st.short = true
 			continue
 		}
-		st.cands = append(st.cands, candidate{m, c, st.mine(i, m), st.more(m, w), st.tie(i, m)})
+		cand := candidate{m, c, st.mine(i, m), st.more(m, w), st.tie(i, m)}
+		best := st.zone[st.seat[m].zone]
+		if len(best) == most {
+			if most == 0 || !cand.before(&best[most-1]) {
+				continue
+			}
+			best = best[:most-1]
+		}
+		at := len(best)
+		for at > 0 && cand.before(&best[at-1]) {
+			at--
+		}
+		st.zone[st.seat[m].zone] = slices.Insert(best, at, cand)
 	}
-	slices.SortFunc(st.cands, func(a, b candidate) int {
-		if a.cost == b.cost && a.mine != b.mine {
-			if a.mine {
+	st.cands = st.cands[:0]
+	for _, best := range st.zone {
+		st.cands = append(st.cands, best...)
+	}
+	if st.zones > 1 {
+		slices.SortFunc(st.cands, func(a, b candidate) int {
+			if a.before(&b) {
 				return -1
 			}
 			return 1
-		}
-		return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.more, b.more), cmp.Compare(a.tie, b.tie))
-	})
+		})
+	}
 	return st.cands
+}
+
+// before reports whether a candidate is better than another: at equal cost where the
+// unit is already, then who bears least.
+func (a *candidate) before(b *candidate) bool {
+	switch {
+	case a.cost != b.cost:
+		return a.cost < b.cost
+	case a.mine != b.mine:
+		return a.mine
+	case a.more != b.more:
+		return a.more < b.more
+	default:
+		return a.tie < b.tie
+	}
 }
 
 // pick chooses so many of the candidates that they are spread over the zones as evenly
