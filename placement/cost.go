@@ -54,13 +54,6 @@ func (a vec) add(b vec) vec {
 	return a
 }
 
-func (a vec) minus(b vec) vec {
-	for i := range a {
-		a[i] -= b[i]
-	}
-	return a
-}
-
 func (a *vec) less(b *vec) bool {
 	for i := range a {
 		if a[i] != b[i] {

@@ -97,7 +97,7 @@ func (f *flow) newClass(i int32) class {
 	n := len(f.seat)
 	c := class{cost: make([]rated, n), mine: make([]bool, n), has: make([]int32, n), zone: make([]int32, f.zones), need: f.need(i)}
 	for m := range int32(n) {
-		c.cost[m], c.mine[m] = f.stage.cost(i, m), f.stage.mine(i, m)
+		c.cost[m], c.mine[m] = f.cost(i, m), f.mine(i, m)
 	}
 	return c
 }

@@ -90,7 +90,7 @@ func (g *group) look() {
 		}
 	}
 	g.scratch(g.units * g.ranks)
-	g.own, g.home, g.final, g.turns = g.slots.own, g.slots.home, g.slots.to, g.slots.turns
+	g.own, g.home, g.final, g.turns = g.slots.own, g.slots.home, g.to, g.slots.turns
 	if g.single() {
 		g.lookAtAll()
 	} else {

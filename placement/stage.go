@@ -25,7 +25,7 @@ type stage struct {
 	loose  []int32                        // the units that may be moved to even the loads out
 	short  bool                           // a capacity stood in the way of what would be best for a unit
 	moved  int                            // to even the loads out
-	cands  []candidate // scratch
+	cands  []candidate                    // scratch
 	zone   [][]candidate
 	zoned  []int // scratch: by zone
 	chosen []int32
