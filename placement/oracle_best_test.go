@@ -231,25 +231,29 @@ func (p *problem) place(c *cost, rank int, m fsm.MemberID, item fsm.Item, home f
 }
 
 // keep counts what is taken from who could keep it for one who may not take it yet, or
-// for nobody.
+// for nobody, and who must stand back behind such a one.
 func (p *problem) keep(c *cost, ranks []int, item fsm.Item, was []fsm.Slot, had map[int]int, homes []fsm.MemberID) {
-	lost := len(was) - len(had)
 	early, placed := 0, 0
 	for rank, at := range ranks {
-		if at >= 0 {
-			placed++
-		}
-		if at < 0 || p.back(p.sys, item.ID, p.members[at]) {
+		if at < 0 {
 			continue
 		}
-		// A new home is moved to all the same.
-		if p.sys.Failback == fsm.NeverFailback && p.members[at] == homes[rank] && was[rank].Home != "" && was[rank].Home != homes[rank] {
+		placed++
+		m := p.members[at]
+		newHome := was[rank].Home != "" && was[rank].Home != homes[rank] && m == homes[rank] && p.rate(p.sys, item.ID, m) == rateFine
+		if p.back(p.sys, item.ID, m) || p.sys.Failback == fsm.NeverFailback && newHome { // to a new home all the same
 			continue
 		}
-		if before, own := had[at]; !own || lost == 0 && before != rank {
+		if _, own := had[at]; !own {
 			early++
 		}
+		for other, before := range had {
+			if before == rank && slices.Index(ranks, other) > rank {
+				c[costKeep]++ // it had this rank
+			}
+		}
 	}
+	lost := len(was) - len(had)
 	c[costKeep] += max(0, early-lost) + max(0, len(had)-placed)
 }
 

@@ -9,19 +9,19 @@ import (
 // dealt looks whether homes are dealt so that everything is spread as well as it can
 // be: where they have just been dealt, and everybody is there to be dealt to.
 func (j *judgement) dealt() []string {
-	j.complaints = nil
+	already := len(j.complaints)
 	for _, sys := range j.before.Spec().Systems {
 		if j.done && sys.Split == fsm.Shard && !j.before.Maintained(sys.Name) && j.dealtNow(sys) {
 			j.evenly(sys)
 		}
 	}
-	return j.complaints
+	return j.complaints[already:]
 }
 
 // dealtNow reports whether all homes of a system may have changed, and each member is
 // either ready for an item or never will be.
 func (j *judgement) dealtNow(sys fsm.System) bool {
-	if len(sys.With)+len(sys.Apart) > 0 || j.anyFixed(sys) || len(sys.Items)*sys.Ranks() > fewSlots {
+	if len(sys.With)+len(sys.Apart) > 0 || j.referredTo(sys.Name) || j.anyFixed(sys) || len(sys.Items)*sys.Ranks() > fewSlots {
 		return false
 	}
 	fresh := true

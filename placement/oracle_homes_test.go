@@ -203,7 +203,9 @@ func (j *judgement) chooseOne(sys fsm.System) {
 	for m := range has {
 		owner = m
 	}
-	j.rightOne(sys, owner, had, top)
+	if !j.referredTo(sys.Name) { // else it may be where those that go with it can be
+		j.rightOne(sys, owner, had, top)
+	}
 }
 
 // rightOne looks whether another member than the owner should have all.

@@ -131,10 +131,14 @@ func (r *rules) may(sys fsm.System, item fsm.ItemID, m fsm.MemberID) bool {
 	return true
 }
 
-// together reports whether another system has the item of this id on a member, or, if
-// it has none of that id, any.
+// together reports whether another system has the item of this id on a member that
+// serves it, or, if it has none of that id, any.
 func (r *rules) together(other fsm.SystemID, item fsm.ItemID, m fsm.MemberID) bool {
-	_, same := itemOf(r.state.Spec().Systems[other], item)
+	sys := r.state.Spec().Systems[other]
+	_, same := itemOf(sys, item)
+	if !slices.Contains(r.serving(sys), m) {
+		return false
+	}
 	for slot := range r.others.SlotsOf(other) {
 		if slot.Owner == m && (!same || slot.Item == item) {
 			return true

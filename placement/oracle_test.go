@@ -39,8 +39,8 @@ func (j *judgement) all(res Result) []string {
 	if len(res.Moves) > budget {
 		j.complain("%d moves are more than the budget of %d", len(res.Moves), budget)
 	}
-	if len(res.Moves) == budget {
-		return j.complaints // cut short, perhaps: the rest comes with the next plan
+	if j.cut(res) {
+		return j.complaints // the rest comes with the next plan
 	}
 	j.finish()
 	j.done = true
@@ -69,6 +69,34 @@ func (j *judgement) all(res Result) []string {
 // complain notes what is wrong.
 func (j *judgement) complain(format string, args ...any) {
 	j.complaints = append(j.complaints, fmt.Sprintf(format, args...))
+}
+
+// cut reports whether a plan was cut short, and looks whether it has all moves of an
+// item, or none: half of them could cost it its warm copies.
+func (j *judgement) cut(res Result) bool {
+	if j.v.Budget == 0 {
+		return len(res.Moves) > fsm.MaxMoves-8 // a plan has no more
+	}
+	v := j.v
+	v.Budget = 0
+	all := j.plan(v).Moves
+	if len(all) == len(res.Moves) {
+		return false
+	}
+	of := func(moves []fsm.Move) map[fsm.Key]int {
+		out := map[fsm.Key]int{}
+		for _, m := range moves {
+			out[fsm.Key{System: m.System, Item: m.Item}]++
+		}
+		return out
+	}
+	whole := of(all)
+	for k, n := range of(res.Moves) {
+		if n != whole[k] {
+			j.complain("%v: %d of its %d moves are made", k, n, whole[k])
+		}
+	}
+	return true
 }
 
 // finish plans on until there is nothing left to do. One command cannot give a member

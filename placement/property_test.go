@@ -225,7 +225,7 @@ func TestBudgetSettles(t *testing.T) {
 		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
 			w.step()
 		}
-		budget := rapid.IntRange(1, 4).Draw(rt, "budget")
+		budget := rapid.IntRange(3, 5).Draw(rt, "budget")
 		before := w.situation()
 		for plans := 0; ; plans++ {
 			res := Plan(w.view(budget))

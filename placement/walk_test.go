@@ -20,7 +20,7 @@ func TestPlanAgainstOracle(t *testing.T) {
 		w := newWalk(t, rt, wishes{})
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			w.step()
-			w.plans(rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(rt, "budget"))
+			w.plans(w.drawBudget())
 		}
 	})
 }
@@ -49,7 +49,7 @@ func TestWishesAgainstOracle(t *testing.T) {
 				w := newWalk(t, rt, ask)
 				for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 					w.step()
-					w.plans(rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(rt, "budget"))
+					w.plans(w.drawBudget())
 				}
 			})
 		})
@@ -315,6 +315,14 @@ func (w *walk) takeOut(m string) {
 	case len(w.spec.Staying()) > 1:
 		w.removing(m, true)
 	}
+}
+
+// drawBudget draws one that the moves of any one item fit into.
+func (w *walk) drawBudget() int {
+	if w.ask.replicas {
+		return rapid.SampledFrom([]int{0, 0, 0, 3, 4}).Draw(w.rt, "budget")
+	}
+	return rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(w.rt, "budget")
 }
 
 // plans makes a plan, with the oracle's complaints as the test's failure.
