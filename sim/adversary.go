@@ -58,6 +58,9 @@ func faults() []fault {
 		{4, (*Adversary).killBoth},
 		{3, (*Adversary).freezeBoth},
 		{2, (*Adversary).closePipe},
+		{4, (*Adversary).replicas},
+		{4, (*Adversary).prefer},
+		{2, (*Adversary).cleanup},
 	}
 }
 
@@ -362,6 +365,14 @@ func (a *Adversary) closePipe() {
 }
 
 func (a *Adversary) breakHooks() {
+	if a.w.chance(0.3) { // whoever is given an item fails too
+		a.w.tracef("hooks fail everywhere")
+		until := a.w.now + a.w.between(time.Second, 3*time.Second)
+		for _, m := range a.w.names {
+			a.broken[m] = until
+		}
+		return
+	}
 	m := a.name()
 	a.w.tracef("hooks fail on %s", m)
 	a.broken[m] = a.w.now + a.w.between(0, time.Second)

@@ -34,8 +34,27 @@ func stormed(seed uint64) Config {
 	if guarded && seed/16%2 == 0 {
 		once.TakeoverAfter = safeTakeover(ttl, once)
 	}
-	spec := NewSpec(names, ttl,
-		once, System("least", fsm.AtLeastOne, "d", "e", "f"), gated, bare, wide, one, all)
+	least := System("least", fsm.AtLeastOne, "d", "e", "f")
+	if seed/32%2 == 1 {
+		least.Replicas = 2
+	}
+	if seed/64%2 == 1 {
+		once.Replicas = 2
+		once.Items[0].Prefer = names[1:2]
+	}
+	if seed/128%2 == 1 {
+		once.Failback, gated.Failback = fsm.NeverFailback, fsm.NeverFailback
+	}
+	brake := seed%4 == 1 // of five, so that enough are left to see most of a few lost
+	if brake {
+		once.NoBrake, least.NoBrake = false, false
+	}
+	spec := NewSpec(names, ttl, once, least, gated, bare, wide, one, all)
+	if brake {
+		s := spec.Servers["n4"]
+		s.Systems = []fsm.SystemID{"all", "bare", "gated", "one", "wide"}
+		spec.Servers["n4"] = s
+	}
 	if n == 5 {
 		s := spec.Servers["n5"]
 		s.Role, s.Systems = fsm.RoleArbiter, nil

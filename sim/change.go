@@ -50,6 +50,7 @@ func (a *Adversary) tend() {
 		a.w.fence(m)
 	}
 	a.w.handOut()
+	a.w.release()
 	a.w.After(100*time.Millisecond, a.tend)
 }
 

@@ -32,6 +32,10 @@ const (
 	Lapsed Kind = "a lease has ended"
 	// FalseReport is a report that was not true when sent.
 	FalseReport Kind = "false report"
+	// TwoRanks are two copies of an item on one machine.
+	TwoRanks Kind = "two ranks"
+	// Restless is an item that is moved more often than it may be.
+	Restless Kind = "moved too often"
 )
 
 func (v *Violation) Error() string { return fmt.Sprintf("%v: %s: %s", v.At, v.Kind, v.Text) }
@@ -99,6 +103,7 @@ func (c *checker) held(m *Machine, h *Hold) {
 	if m.effective(h.Key) == nil {
 		return
 	}
+	c.ranks(m, h)
 	for _, o := range c.w.machines {
 		other := o.effective(h.Key)
 		if o == m || other == nil {
@@ -195,6 +200,9 @@ func (c *checker) releasing(p *Process, h *Hold) {
 	}
 	if f, failed := c.newest().FailureOf(p.Name, h.Key); failed && f.Token <= h.Token {
 		return
+	}
+	if rank, owns := p.state.OwnsAny(p.Name, h.System, h.Item); owns && rank < h.Rank {
+		return // it takes a lower rank, and lets go of this one whoever has it next
 	}
 	for _, o := range c.w.machines {
 		other := o.holds[h.Key]
@@ -305,8 +313,10 @@ func (w *World) Unfinished() string {
 			continue
 		}
 		for _, item := range sys.Items {
-			if bad := w.unfinished(s, fsm.Key{System: id, Item: item.ID}); bad != "" {
-				wrong = append(wrong, bad)
+			for rank := range min(sys.Ranks(), w.placeable(s, id)) {
+				if bad := w.unfinished(s, fsm.Key{System: id, Item: item.ID, Rank: rank}); bad != "" {
+					wrong = append(wrong, bad)
+				}
 			}
 		}
 	}
@@ -320,9 +330,9 @@ func (w *World) unfinished(s *fsm.State, k fsm.Key) string {
 	m, _ := s.Member(slot.Owner)
 	switch {
 	case !ok || slot.Owner == "":
-		return fmt.Sprintf("%s/%s has no owner", k.System, k.Item)
+		return fmt.Sprintf("%s has no owner", slotName(k))
 	case !m.Up:
-		return fmt.Sprintf("%s/%s: its owner %s is down", k.System, k.Item, slot.Owner)
+		return fmt.Sprintf("%s: its owner %s is down", slotName(k), slot.Owner)
 	}
 	if _, failed := s.FailureOf(slot.Owner, k); failed {
 		return "" // hooks that fail are excepted
@@ -330,11 +340,11 @@ func (w *World) unfinished(s *fsm.State, k fsm.Key) string {
 	p := w.running(slot.Owner)
 	switch {
 	case p == nil:
-		return fmt.Sprintf("%s/%s: its owner %s does not run", k.System, k.Item, slot.Owner)
+		return fmt.Sprintf("%s: its owner %s does not run", slotName(k), slot.Owner)
 	case slot.Acquired == 0 || slot.AtMostOne && slot.Acquired != m.Epoch:
-		return fmt.Sprintf("%s/%s: %s has not acquired it (outstanding %v)", k.System, k.Item, slot.Owner, slot.Outstanding)
+		return fmt.Sprintf("%s: %s has not acquired it (outstanding %v)", slotName(k), slot.Owner, slot.Outstanding)
 	case !p.machine.Holds(k):
-		return fmt.Sprintf("%s/%s: acquired by %s says the log, and its kernel does not hold it", k.System, k.Item, slot.Owner)
+		return fmt.Sprintf("%s: acquired by %s says the log, and its kernel does not hold it", slotName(k), slot.Owner)
 	}
 	return ""
 }

@@ -44,6 +44,9 @@ const (
 	SpecTTL
 	ItemsAdded
 	ItemsRemoved
+	SpecReplicas
+	SpecPrefer
+	Cleanups
 	Forces
 	Leaves
 
@@ -63,6 +66,11 @@ const (
 	Promises
 	Lapses
 	Moves
+	RanksRaised
+	RanksLowered
+	SystemsBraked
+	ItemsBraked
+	MovesBraked
 	Acquires
 	Releases
 	ReportsAcquired
@@ -136,9 +144,10 @@ var counterNames = [counters]string{
 	"late alives", "stuck calls landed",
 	"guards killed", "guards frozen", "guards starved", "pipes closed", "effects starved", "gate shut",
 	"gate starved", "carriers lost", "addresses expired",
-	"guarantee changed", "ttl changed", "items added", "items removed", "forces", "leaves",
+	"guarantee changed", "ttl changed", "items added", "items removed", "replicas changed", "preferences changed", "cleanups", "forces", "leaves",
 	"registrations", "registrations refused", "overdue", "downs", "downs by vote", "downs by goodbye", "downs refused",
 	"moves dropped", "polls", "ballots", "held polls", "acks", "refusals", "promises kept", "lapses", "moves",
+	"ranks raised", "ranks lowered", "systems braked", "items braked", "moves braked",
 	"acquires", "releases", "reports acquired", "reports released", "reports swept", "reports failed", "reports unfit", "reports mended", "settles",
 	"goodbyes", "voter changes", "take-overs", "gate opened", "gate renewed", "gate refused", "gate waits", "addresses refreshed",
 	"addresses swept", "bets won",

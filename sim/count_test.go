@@ -144,6 +144,32 @@ var forcing = map[Counter]forced{
 	SpecTTL:       {script: func(r *rig) { r.adversary().ttl() }},
 	ItemsRemoved:  {script: func(r *rig) { r.adversary().items() }},
 	ItemsAdded:    {script: func(r *rig) { a := r.adversary(); a.items(); r.pass(20 * ms); a.items() }},
+	SpecReplicas:  {setup: setup{hooks: true}, script: func(r *rig) { r.adversary().replicas() }},
+	SpecPrefer:    {script: func(r *rig) { r.adversary().prefer() }},
+	Cleanups:      {script: func(r *rig) { r.adversary().cleanup(); r.pass(beat) }},
+	RanksRaised: {setup: copied, script: func(r *rig) {
+		r.rank(1, "n2")
+		r.swap(fsm.Move{Key: second, Was: r.token(second)}, fsm.Move{Key: item, Was: r.token(item), To: "n2"})
+		r.await("n2 has it", r.has("n2"))
+	}},
+	RanksLowered: {setup: copied, script: func(r *rig) {
+		r.swap(fsm.Move{Key: item, Was: r.token(item), To: "n2"}, fsm.Move{Key: second, To: "n3"})
+		r.await("n3 has the second", r.hasRank(1, "n3"))
+	}},
+	SystemsBraked: {setup: braking, script: func(r *rig) { r.loseBoth() }},
+	MovesBraked: {setup: braking, script: func(r *rig) {
+		r.loseBoth()
+		r.Commit(fsm.Assign{Moves: []fsm.Move{{Key: item, Was: r.slot().Token, To: "n2"}}})
+		r.pass(beat)
+	}},
+	ItemsBraked: {setup: setup{hooks: true, brake: true}, script: func(r *rig) {
+		r.hook = func(_ *Process, e Effect) Outcome { return Outcome{Took: ms, Fail: e.Kind == actions.Acquire} }
+		r.Commit(fsm.Assign{
+			Moves: []fsm.Move{{Key: item, Was: r.slot().Token, To: "n2", Cause: fsm.CauseFailed}},
+			At:    r.Now().Milliseconds(),
+		})
+		r.await("it stays with n2", func() bool { return r.Agreed().Braked(item) })
+	}},
 	Forces: {setup: setup{hooks: true}, script: func(r *rig) {
 		r.Process("n3").Kill()
 		r.await("n3 is called down", r.owned("n2"))

@@ -51,6 +51,8 @@ type setup struct {
 	spares    []fsm.MemberID // who may be added
 	holder    fsm.MemberID   // who has the item first; "": n3
 	changes   bool           // the leader changes voters as the configuration says
+	replicas  int            // of the item; of hooks only
+	brake     bool           // the system stops when most of its members are lost
 }
 
 // newRig founds the cluster, gives the item to n3 and waits until it holds it.
@@ -66,6 +68,7 @@ func newRig(t *testing.T, s setup) *rig {
 		sys = System(item.System, s.guarantee, item.Item)
 	}
 	sys.CleanOnStart, sys.TakeoverAfter = false, s.takeover
+	sys.Replicas, sys.NoBrake = s.replicas, !s.brake
 	if s.ttl == 0 {
 		s.ttl = ttl
 	}

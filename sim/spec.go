@@ -25,12 +25,12 @@ func Timing(ttl time.Duration) fsm.Timing {
 	}
 }
 
-// System is a sharded system of hooks.
+// System is a sharded system of hooks, moved however much is lost.
 func System(name fsm.SystemID, g fsm.Guarantee, items ...fsm.ItemID) fsm.System {
 	s := fsm.System{
 		Name: name, Split: fsm.Shard, Guarantee: g, Action: fsm.ActionHooks,
 		Alive: "up", Down: "down", Config: []byte("{}"), CleanOnStart: true,
-		StartTimeout: stopTimeout, StopTimeout: stopTimeout,
+		StartTimeout: stopTimeout, StopTimeout: stopTimeout, NoBrake: true,
 	}
 	for _, id := range items {
 		s.Items = append(s.Items, fsm.Item{ID: id})

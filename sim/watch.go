@@ -112,6 +112,7 @@ func (w *World) watchApplied(p *Process, before *fsm.State, e entry, res fsm.Res
 	b, ok := c.(fsm.Batch)
 	if !ok {
 		w.watchCommand(at, before, c, res)
+		w.watchBrakes(before, p.raft.state)
 		return
 	}
 	for i, raw := range b.Commands {
@@ -119,6 +120,7 @@ func (w *World) watchApplied(p *Process, before *fsm.State, e entry, res fsm.Res
 			w.watchCommand(at, before, c, res.Each[i])
 		}
 	}
+	w.watchBrakes(before, p.raft.state)
 }
 
 func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res fsm.Result) {
@@ -140,6 +142,9 @@ func (w *World) watchCommand(at fsm.Index, before *fsm.State, c fsm.Command, res
 		w.watchDown(before, c, res)
 	case fsm.Assign:
 		n.addN(Moves, len(c.Moves)-len(res.Dropped))
+		w.watchMoves(before, c.Moves, res, c.At)
+	case fsm.Cleanup:
+		n.add(Cleanups)
 	case fsm.Report:
 		n.addN(ReportsAcquired, len(c.Acquired))
 		n.addN(ReportsReleased, len(c.Released))
@@ -180,6 +185,7 @@ func (w *World) watchDown(before *fsm.State, c fsm.Down, res fsm.Result) {
 	}
 	n.add(Downs)
 	n.addN(Moves, len(c.Moves)-len(res.Dropped))
+	w.watchMoves(before, c.Moves, res, c.At)
 }
 
 // watchMembers counts what became of the members and of their key.
@@ -265,7 +271,7 @@ func describe(c fsm.Command) string {
 func describeMoves(moves []fsm.Move) string {
 	s := ""
 	for _, m := range moves {
-		s += fmt.Sprintf(" %s/%s@%d->%s", m.System, m.Item, m.Was, m.To)
+		s += fmt.Sprintf(" %s@%d->%s", slotName(m.Key), m.Was, m.To)
 	}
 	return s
 }
