@@ -119,7 +119,7 @@ func (b *bench) do(kind actions.Kind, job fsm.Job) {
 }
 
 // result is how an effect has ended.
-func (b *bench) result(what string) (err error, ended bool) { //nolint:revive,staticcheck // an answer of two parts
+func (b *bench) result(what string) (err error, ended bool) {
 	synctest.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -396,8 +396,10 @@ func TestInherited(t *testing.T) {
 			t.Errorf("an acknowledgement before its claim: %v", err)
 		}
 		s, err := b.Claim(newProcess(7), Claim{System: "s", Session: "one", Read: 9, Items: []Item{
-			{ID: "kept", Token: 5, Given: 1, Taken: true}, {ID: "newer", Token: 5, Given: 2, Taken: true},
-			{ID: "swept", Token: 5, Given: 3, Taken: true}, {ID: "told", Token: 5, Given: 4, Taken: true, Told: 8},
+			{ID: "kept", Token: 5, Given: 1, Taken: true},
+			{ID: "newer", Token: 5, Given: 2, Taken: true},
+			{ID: "swept", Token: 5, Given: 3, Taken: true},
+			{ID: "told", Token: 5, Given: 4, Taken: true, Told: 8},
 			{ID: "stray", Token: 5, Given: 5, Taken: true},
 		}})
 		if err != nil {
