@@ -58,6 +58,8 @@ func TestAnAgentHandsOnWhatIsNotAboutItself(t *testing.T) {
 		{"GET", "/v1/openapi.json", "", 200, `"openapi"`, ""},
 		{"GET", "/v1/assign?system=x", "", 404, `no system x`, "GET /v1/assign?system=x "},
 		{"GET", "/v1/assign", "", 200, `"index":9`, "GET /v1/assign "},
+		{"GET", "/v1/route?system=x&key=k", "", 404, `no system x`, "GET /v1/route?system=x&key=k "},
+		{"GET", "/v1/state", "", 200, "flip-fsm", "GET /v1/state "},
 		{"GET", "/v1/status", "", 200, `"phase":"the agent's"`, "GET /v1/status "},
 		{"GET", "/v1/status?consistent", "", 200, `"index":9`, "GET /v1/status?consistent "},
 		{"POST", "/v1/failures/cleanup", `{"system":"x"}`, 404, `no system x`, `POST /v1/failures/cleanup {"system":"x"}`},
@@ -70,6 +72,11 @@ func TestAnAgentHandsOnWhatIsNotAboutItself(t *testing.T) {
 		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.has) || strings.Join(v.asked, ",") != tt.asks {
 			t.Errorf("%s %s: %d %s, asked %q", tt.method, tt.path, w.Code, w.Body, v.asked)
 		}
+	}
+
+	// A State's index comes along.
+	if w := answerOf(h, "GET", "/v1/state", ""); w.Header().Get(api.HeaderIndex) != "9" {
+		t.Errorf("headers %v", w.Header())
 	}
 
 	// What was handed on once is not handed on again.

@@ -70,7 +70,7 @@ func (a *App) cli() *cli.App {
 		Writer:    a.Stdout,
 		ErrWriter: a.Stderr,
 		Commands: []*cli.Command{
-			runCommand(a), statusCommand(a), assignCommand(a), watchCommand(a), checkCommand(a),
+			runCommand(a), statusCommand(a), assignCommand(a), watchCommand(a), routeCommand(a), whyCommand(a), planCommand(a), checkCommand(a),
 			memberCommand(a), itemCommand(a), cleanupCommand(a), maintenanceCommand(a), doctorCommand(a), guardCommand(a), keyCommand(a), deriveCommand(a),
 			contextCommand(a), demoCommand(a), keygenCommand(a), versionCommand(a), completionCommand(a), manCommand(a),
 		},

@@ -25,9 +25,11 @@ Examples:
   flip assign              everything
   flip assign ip           the items of one system
   flip assign --by-member  one column for each member, x for one that is down
+  flip assign ip --why     with all that speaks for where they are
   flip assign ip --json    for a program: tokens, reasons, entries`,
 		Flags: append(socketFlags(), jsonFlag(), consistentFlag(),
-			&cli.BoolFlag{Name: "by-member", Usage: "one column for each member"}),
+			&cli.BoolFlag{Name: "by-member", Usage: "one column for each member"},
+			&cli.BoolFlag{Name: "why", Usage: "why each is where it is, and what is held back"}, stateFlag()),
 		BashComplete: a.complete(""),
 		Action:       a.assign,
 	}
@@ -36,6 +38,12 @@ Examples:
 func (a *App) assign(c *cli.Context) error {
 	if err := atMost(c, 1); err != nil {
 		return err
+	}
+	switch {
+	case c.Bool("why"):
+		return a.assignWhy(c)
+	case c.IsSet("state"):
+		return &usageError{what: "flip assign --state goes with --why", hint: "flip assign --why --state " + c.String("state")}
 	}
 	cl, err := a.ask(c)
 	if err != nil {

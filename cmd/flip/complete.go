@@ -58,6 +58,10 @@ func (a *App) completeValue(ctx context.Context, c *cli.Context, flag, current s
 		names = []string{fsm.RoleVoter.String(), fsm.RoleArbiter.String(), fsm.RoleAgent.String()}
 	case "context":
 		names = a.contextNames()
+	case "fail", "drain", "add":
+		for _, m := range a.statusSoon(ctx, c).Members {
+			names = append(names, string(m.Name))
+		}
 	case "system", "systems":
 		// One of several, parted by commas.
 		before := current[:strings.LastIndex(current, ",")+1]

@@ -29,7 +29,7 @@ func answering(t *testing.T) string {
 		t.Fatal(err)
 	}
 	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var v any = api.Status{Systems: []api.System{{Name: "ip"}, {Name: "shard"}}}
+		var v any = api.Status{Systems: []api.System{{Name: "ip"}, {Name: "shard"}}, Members: []api.Member{{Name: "n1"}, {Name: "n2"}}}
 		if r.URL.Path == api.PathAssign {
 			rows := []api.Row{}
 			if r.URL.Query().Get("system") == "ip" {
@@ -95,6 +95,12 @@ func TestSuggestions(t *testing.T) {
 		{"--dir DIR item release ip _", "10.0.0.1 fd00::1 fd00::2 with_blank"},
 		{"--dir DIR item release shard _", ""},
 		{"--dir DIR cleanup _", "ip shard"},
+		{"--dir DIR route _", "ip shard"},
+		{"--dir DIR route ip 10", "10.0.0.1 fd00::1 fd00::2 with_blank"},
+		{"--dir DIR why ip _", "10.0.0.1 fd00::1 fd00::2 with_blank"},
+		{"--dir DIR plan --fail _", "n1 n2"},
+		{"--dir DIR plan --fail n1 --drain=", "--drain=n1 --drain=n2"},
+		{"plan --st", "+--state"},
 		{"--dir DIR maintenance _", "on off"},
 		{"--dir DIR maintenance on _", "ip shard"},
 		{"--dir DIR maintenance on ip _", ""},

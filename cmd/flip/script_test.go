@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"nobody": nobodyCmd,
 			"stale":  staleCmd,
 			"exits":  exitsCmd,
+			"agreed": agreedCmd,
 		},
 	})
 }
@@ -76,8 +77,15 @@ func scripted(dir string) http.Handler {
 		if r.URL.Query().Has(api.Consistent) {
 			name = "consistent.json"
 		}
-		if sys := r.URL.Query().Get("system"); sys != "" {
+		switch sys := r.URL.Query().Get("system"); {
+		case r.URL.Path == api.PathRoute:
+			name = "route-" + r.URL.Query().Get("key") + ".json"
+		case sys != "":
 			name = "assign-" + sys + ".json"
+		case r.URL.Path == api.PathState:
+			name = "state.bin"
+			w.Header().Set(api.HeaderIndex, "41")
+			w.Header().Set(api.HeaderAge, "12")
 		}
 		if r.Method == http.MethodPost {
 			body, _ := io.ReadAll(r.Body)
