@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,7 +131,19 @@ func drawnSystem(t *rapid.T) func(*fsm.Spec) {
 		ip := s.Systems["ip"]
 		ip.Delay = ms("delay", 0, 100, 200)
 		ip.RoundMoves, ip.RoundEvery = rapid.IntRange(0, 2).Draw(t, "round"), ms("every", 0, 300, 5000)
-		ip.NoBrake = true
+		ip.NoBrake = !rapid.Bool().Draw(t, "brake")
+		ip.Replicas = rapid.IntRange(0, 3).Draw(t, "replicas")
+		ip.Failback, ip.Mature = ms("failback", 0, 0, 700), ms("mature", 0, 0, 500)
+		if rapid.IntRange(0, 3).Draw(t, "never") == 0 {
+			ip.Failback = fsm.NeverFailback
+		}
+		ip.Items = slices.Clone(ip.Items)
+		for i := range ip.Items {
+			ip.Items[i].Weight = rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "weight")
+			if rapid.Bool().Draw(t, "prefers") {
+				ip.Items[i].Prefer = []fsm.MemberID{rapid.SampledFrom([]fsm.MemberID{"n1", "n2", "n3"}).Draw(t, "prefer")}
+			}
+		}
 		if rapid.Bool().Draw(t, "at most one") {
 			ip.Guarantee = fsm.AtMostOne
 		}
@@ -143,7 +156,7 @@ func drawnSystem(t *rapid.T) func(*fsm.Spec) {
 // to go is gone once it has let go and lost its vote.
 func TestNextComesToRest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := working(t, drawnSystem(t))
+		h := assigned(t, drawnSystem(t))
 		h.wall = true
 		names := []fsm.MemberID{"n1", "n2", "n3"}
 		late := rapid.Bool().Draw(t, "late")
@@ -162,12 +175,14 @@ func TestNextComesToRest(t *testing.T) {
 			h.rest(r, now)
 			now += time.Hour
 		}
-		usable := false
+		usable := 0
 		for _, n := range names {
-			usable = usable || inService(h.state, n) && stays(h.state, n)
+			if inService(h.state, n) && stays(h.state, n) {
+				usable++
+			}
 		}
 		for s := range h.state.Slots() {
-			if usable && (!inService(h.state, s.Owner) || !stays(h.state, s.Owner)) {
+			if s.Rank < usable && (!inService(h.state, s.Owner) || !stays(h.state, s.Owner)) {
 				t.Fatalf("%v rests with %q, which is not in service, or is to go", s.Key, s.Owner)
 			}
 		}
@@ -177,7 +192,8 @@ func TestNextComesToRest(t *testing.T) {
 		}
 		h.rest(r, now)
 		for id, server := range h.state.Spec().Servers {
-			if usable && server.Removing {
+			ip := h.state.Spec().Systems["ip"]
+			if usable >= ip.Ranks() && server.Removing { // else it keeps the copies that nobody else can have
 				t.Fatalf("%s is there still: %v", id, h.state.Waits(id))
 			}
 		}

@@ -172,6 +172,15 @@ func TestNextFirstAssignment(t *testing.T) {
 
 // working is a cluster of three with all assigned.
 func working(t interface{ Fatalf(string, ...any) }, change func(*fsm.Spec)) *history {
+	h := assigned(t, change)
+	if h.owners() != "a=n1 b=n2 c=n3 d=n1" {
+		t.Fatalf("owners %s", h.owners())
+	}
+	return h
+}
+
+// assigned is the same with all that is to be assigned wherever that is.
+func assigned(t interface{ Fatalf(string, ...any) }, change func(*fsm.Spec)) *history {
 	spec := specOf("n1", "n2", "n3")
 	if change != nil {
 		change(&spec)
@@ -181,9 +190,6 @@ func working(t interface{ Fatalf(string, ...any) }, change func(*fsm.Spec)) *his
 		h.register(n, "b")
 	}
 	h.settle(&Agenda{}, time.Second)
-	if h.owners() != "a=n1 b=n2 c=n3 d=n1" {
-		t.Fatalf("owners %s", h.owners())
-	}
 	return h
 }
 
