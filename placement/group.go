@@ -32,6 +32,7 @@ type group struct {
 	left    []int64           // the load that each seat ends with
 	had     []int64           // and begins with, once somebody asks
 	fresh   bool              // nothing has a home yet
+	rehome  bool              // homes may be balanced anew; the one of a choose_one system stays
 	stopped bool              // nothing of it is moved until somebody cleans up
 }
 
@@ -41,6 +42,7 @@ func (p *planning) place(id fsm.SystemID) *group {
 		planning: p, sys: p.spec.Systems[id], slots: p.memory.systems[id], at: map[fsm.MemberID]int32{},
 		bad: map[int32][]int32{}, tops: map[int32]int{},
 	}
+	g.rehome = g.sys.Rehome && !g.single()
 	g.company = p.company(id)
 	g.ties = p.tiesOf(&g.sys)
 	g.seats()

@@ -14,7 +14,7 @@ import (
 func (g *group) homes() {
 	g.count()
 	missing := g.homeless()
-	if len(missing) == 0 && !g.sys.Rehome {
+	if len(missing) == 0 && !g.rehome {
 		return
 	}
 	among := g.among()
@@ -22,7 +22,7 @@ func (g *group) homes() {
 		return
 	}
 	h := g.homeStage(missing)
-	if g.sys.Rehome {
+	if g.rehome {
 		h.unhouse()
 	}
 	h.deal(among)
@@ -100,11 +100,11 @@ func (g *group) homeStage(missing []int32) *housing {
 				h.load[m] += g.weight(i)
 			}
 		}
-		if g.sys.Rehome {
+		if g.rehome {
 			h.loose = append(h.loose, i)
 		}
 	}
-	if !g.sys.Rehome && g.ranks > 1 {
+	if !g.rehome && g.ranks > 1 {
 		h.loose = missing
 	}
 	return h
@@ -118,7 +118,7 @@ func (h *housing) cost(i, m int32) rated {
 	if !s.counts || !s.chosen {
 		return impossible
 	}
-	stays := h.g.sys.Rehome || contains(h.wasOf(i), m)
+	stays := h.g.rehome || contains(h.wasOf(i), m)
 	return s.company<<atCompany | layer(!stays, atEarly) | rated(h.g.preferred(i, m))<<atPrefer
 }
 
@@ -210,7 +210,7 @@ func (h *housing) pinned() []int32 {
 // dealSingles deals like Flip: each to the one whose turn it is, unless another has
 // less.
 func (h *housing) dealSingles(among, rest []int32) {
-	heap := newHeap(&h.loads, among)
+	heap := newHeap(&h.loads, among, h.even)
 	for _, i := range h.heaviestFirst(rest) {
 		if h.of(i)[0] != nobody {
 			continue
@@ -234,17 +234,18 @@ func (st *stage) heaviestFirst(units []int32) []int32 {
 // member more than it would have if they were all dealt to those with the fewest: an
 // item that has found another owner need not move once more.
 func (h *housing) stay(rest []int32) {
-	if h.g.fresh || len(rest) == 0 {
+	somewhere := func(i int32) bool { return h.g.ownOf(i)[0] != nobody }
+	if h.g.fresh || !slices.ContainsFunc(rest, somewhere) {
 		return
 	}
 	full := loads{seat: h.seat, load: slices.Clone(h.load), unit: h.unit}
-	heap := newHeap(&full, h.g.among())
+	heap := newHeap(&full, h.g.among(), h.even)
 	for _, i := range rest {
 		heap.take(h.weight(i), nobody)
 	}
-	share := int64(0)
-	if len(heap.of) > 0 {
-		share = full.load[heap.of[0]]
+	share := full.load[heap.of[0]]
+	for _, m := range heap.of {
+		share = min(share, full.load[m])
 	}
 	more := 0 // of them get one above the share
 	for at, n := range full.load {
@@ -281,7 +282,7 @@ func (h *housing) rank() {
 	for i := range int32(h.g.units) {
 		h.rankOne(i, first)
 	}
-	if h.g.sys.Rehome {
+	if h.g.rehome {
 		h.levelFirst(first)
 	}
 }

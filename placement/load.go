@@ -38,25 +38,70 @@ func (l *loads) less(m int32, weight int64) int64 {
 	return (2*l.load[m] - weight) * max(l.unit/l.seat[m].share, 1)
 }
 
-// heap finds the member that bears least, of equals the first in Order.
+// heap finds the member that bears least, of equals the first in Order. Where all
+// shares are the same there is a shorter way: the members that bear least are found
+// all at once, and again when there are none of them left.
 type heap struct {
 	*loads
-	of []int32
-	at []int32 // where each member stands in of; nobody
+	of    []int32
+	at    []int32 // where each member stands in of; nobody
+	alike bool
+	least int64 // alike: what the least bear, …
+	left  int   // … how many do, …
+	next  int   // … and before which there are none
 }
 
-func newHeap(l *loads, of []int32) *heap {
-	h := &heap{loads: l, of: append([]int32(nil), of...), at: make([]int32, len(l.seat))}
+// newHeap is for units of one weight, if alike is to be of use.
+func newHeap(l *loads, of []int32, alike bool) *heap {
+	h := &heap{loads: l, of: append([]int32(nil), of...), at: make([]int32, len(l.seat)), alike: alike}
 	for i := range h.at {
 		h.at[i] = nobody
 	}
 	for i, m := range h.of {
 		h.at[m] = int32(i)
+		h.alike = h.alike && l.seat[m].share == l.seat[of[0]].share
+	}
+	if h.alike {
+		return h
 	}
 	for i := len(h.of)/2 - 1; i >= 0; i-- {
 		h.sink(i)
 	}
 	return h
+}
+
+// scan finds those that bear least and have room for a weight.
+func (h *heap) scan(weight int64) {
+	h.left, h.next = 0, 0
+	for _, m := range h.of {
+		switch {
+		case !h.room(m, weight):
+		case h.left == 0 || h.load[m] < h.least:
+			h.least, h.left = h.load[m], 1
+		case h.load[m] == h.least:
+			h.left++
+		}
+	}
+}
+
+// takeAlike is take where all shares are the same.
+func (h *heap) takeAlike(weight int64, turn int32) int32 {
+	if h.left == 0 {
+		if h.scan(weight); h.left == 0 {
+			return nobody
+		}
+	}
+	is := func(m int32) bool { return h.load[m] == h.least && h.room(m, weight) }
+	m := turn
+	if m == nobody || h.at[m] == nobody || !is(m) {
+		for !is(h.of[h.next]) {
+			h.next++
+		}
+		m = h.of[h.next]
+	}
+	h.left--
+	h.load[m] += weight
+	return m
 }
 
 func (h *heap) before(a, b int32) bool {
@@ -110,6 +155,9 @@ func (h *heap) first(weight int64) int32 {
 // take is the member for a weight: the one that bears least, turn if it bears as
 // little; nobody, if no member has room.
 func (h *heap) take(weight int64, turn int32) int32 {
+	if h.alike {
+		return h.takeAlike(weight, turn)
+	}
 	m := h.first(weight)
 	if m == nobody {
 		return nobody

@@ -210,7 +210,7 @@ func (g *group) cost(i, m int32) rated {
 // early reports whether a newcomer would have to wait, since others can keep the unit.
 func (g *group) early(i, m int32, grade int, wanted bool) bool {
 	back := g.seat[m].back && grade == ready
-	if g.sys.Failback == fsm.NeverFailback && grade == ready {
+	if g.sys.Failback == fsm.NeverFailback {
 		for rank := range g.ranks {
 			back = back || g.rehomedAt(i, rank, m)
 		}
@@ -357,7 +357,7 @@ func (o *owning) adopt(i int32) {
 		return
 	}
 	if o.heap == nil {
-		o.heap = newHeap(&o.loads, g.pool)
+		o.heap = newHeap(&o.loads, g.pool, o.even)
 	}
 	m := o.heap.take(o.weight(i), o.turn(i))
 	if m == nobody {
@@ -370,7 +370,7 @@ func (o *owning) adopt(i int32) {
 
 func (o *owning) kind(i int32, b []byte) []byte {
 	b = appendSeats(appendSeats(b, o.g.ownOf(i)), o.g.homesOf(i))
-	if o.g.special(i) || len(o.g.fixed) > 0 || o.g.sys.Failback == fsm.NeverFailback && o.g.sys.Rehome {
+	if o.g.special(i) || len(o.g.fixed) > 0 || o.g.sys.Failback == fsm.NeverFailback && o.g.rehome {
 		b = binary.LittleEndian.AppendUint32(b, uint32(i)) // like no other
 	}
 	return o.g.appendPrefer(b, i)
