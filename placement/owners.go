@@ -210,7 +210,7 @@ func (g *group) cost(i, m int32) rated {
 // early reports whether a newcomer would have to wait, since others can keep the unit.
 func (g *group) early(i, m int32, grade int, wanted bool) bool {
 	back := g.seat[m].back && grade == ready
-	if g.sys.Failback == fsm.NeverFailback {
+	if g.sys.Failback == fsm.NeverFailback && grade == ready {
 		for rank := range g.ranks {
 			back = back || g.rehomedAt(i, rank, m)
 		}

@@ -130,7 +130,10 @@ func (o *owning) orderCost(i int32, members []int32, places []int) (cost [9]int)
 
 // mayTake reports whether a member may take a rank from others that could keep it.
 func (g *group) mayTake(i int32, rank int, m int32) bool {
-	return g.seat[m].back && g.grade(i, m) == ready || g.sys.Failback == fsm.NeverFailback && g.rehomedAt(i, rank, m)
+	if g.grade(i, m) != ready {
+		return false
+	}
+	return g.seat[m].back || g.sys.Failback == fsm.NeverFailback && g.rehomedAt(i, rank, m)
 }
 
 // rehomedAt reports whether a member is the new home of a place that had another.
