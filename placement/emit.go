@@ -59,8 +59,8 @@ type step struct {
 // emitItem makes the moves of one item, so ordered that a rank is taken from a member
 // before it gets another one.
 func (g *group) emitItem(item int) {
-	if len(g.urgent) >= g.budget && !g.stopped && !contains(g.finalOf(int32(g.unitOf(item))), nobody) {
-		return // there is no room for it
+	if g.enough(int32(g.unitOf(item))) {
+		return
 	}
 	steps := g.steps(item)
 	if len(steps) == 0 {
@@ -81,6 +81,18 @@ func (g *group) emitItem(item int) {
 		g.urgent.add(moves, g.budget)
 	} else {
 		g.later.add(moves, g.budget)
+	}
+}
+
+// enough reports whether there is no room for what could be said of a unit.
+func (g *group) enough(i int32) bool {
+	switch {
+	case g.stopped:
+		return len(g.held) >= fsm.MaxMoves && len(g.unplaced) >= fsm.MaxMoves
+	case contains(g.finalOf(i), nobody):
+		return len(g.urgent) >= g.budget && len(g.unplaced) >= fsm.MaxMoves
+	default:
+		return len(g.urgent) >= g.budget
 	}
 }
 

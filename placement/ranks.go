@@ -140,5 +140,5 @@ func (g *group) mayTake(i int32, rank int, m int32) bool {
 func (g *group) rehomedAt(i int32, rank int, m int32) bool {
 	at := int(i)*g.ranks + rank
 	was := g.all[at].home
-	return g.home[at] == m && was != nobody && g.local[was+1] != m
+	return g.home[at] == m && was != nobody && g.local[was+1] != m && !g.single()
 }

@@ -142,18 +142,21 @@ func (g *group) unplacedWhy(unit int32, k kept) string {
 	if len(g.seat) == 0 {
 		return "nobody serves " + string(g.sys.Name)
 	}
+	const most = 3 // of the reasons that are told
 	var whys []string
-	can := 0
+	can, more := 0, 0
 	for m := range int32(len(g.seat)) {
-		if why := g.against(unit, m); why != "" {
-			whys = append(whys, why)
-		} else {
+		switch why := g.against(unit, m); {
+		case why == "":
 			can++
+		case len(whys) < most:
+			whys = append(whys, why)
+		default:
+			more++
 		}
 	}
-	const most = 3
-	if len(whys) > most {
-		whys = append(whys[:most], fmt.Sprintf("and so on for %d more", len(whys)-most))
+	if more > 0 {
+		whys = append(whys, fmt.Sprintf("and so on for %d more", more))
 	}
 	text := strings.Join(whys, "; ")
 	if g.ranks > 1 && can > 0 {
