@@ -130,8 +130,8 @@ func (g *group) steps(item int) []step {
 			s.move.Home = g.seat[home].id
 		}
 		if to == from {
-			if s.move.Home == "" || k.owner == nobody && g.best == useless {
-				continue
+			if s.move.Home == "" || k.owner == nobody && k.home == nobody && g.best == useless {
+				continue // a first home is dealt with the first assignment
 			}
 			s.home, s.move.Reason, s.move.Cause = true, g.rehomedWhy(), fsm.CauseBalance
 			if k.owner != nobody {

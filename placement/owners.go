@@ -234,29 +234,6 @@ func (g *group) isFixed(i, m int32) bool {
 	return false
 }
 
-// tie is Flip's rule for what goes to whoever has least: the items whose home can have
-// nothing are numbered j = 0, 1, 2, … and go to the usable member of rank j-1, modulo
-// their number: the first to the last.
-func (o *owning) tie(i, m int32) int32 {
-	switch n := int32(len(o.seat)); {
-	case o.g.single():
-		return m
-	case o.ranks > 1:
-		return (m - i%n + n) % n
-	case m == o.turn(i):
-		return 0
-	default:
-		return 1 + m
-	}
-}
-
-func (o *owning) turn(i int32) int32 {
-	if o.g.single() || len(o.alive) == 0 {
-		return nobody
-	}
-	return o.alive[(int(o.g.turns[i])+len(o.alive)-1)%len(o.alive)]
-}
-
 // place places the units of which it does not matter what others get; the rest are
 // orphans.
 func (o *owning) place() {

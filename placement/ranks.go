@@ -142,3 +142,40 @@ func (g *group) rehomedAt(i int32, rank int, m int32) bool {
 	was := g.all[at].home
 	return g.home[at] == m && was != nobody && g.local[was+1] != m && !g.single()
 }
+
+// tie is Flip's rule for what goes to whoever has least: the items whose home can have
+// nothing are numbered j = 0, 1, 2, … and go to the usable member of rank j-1, modulo
+// their number: the first to the last.
+func (o *owning) tie(i, m int32) int32 {
+	switch n := int32(len(o.seat)); {
+	case o.ranks > 1:
+		turn := (m - i%n + n) % n
+		if o.g.single() {
+			turn = m
+		}
+		if had := o.g.had1(i, m); had < o.ranks && o.expected(i, had, m) {
+			turn += n
+		}
+		return turn
+	case o.g.single():
+		return m
+	case m == o.turn(i):
+		return 0
+	default:
+		return 1 + m
+	}
+}
+
+// expected reports whether another member comes home to a rank: who has it goes rather
+// than one of another rank, which would have to change places.
+func (o *owning) expected(i int32, rank int, m int32) bool {
+	home := o.g.homesOf(i)[rank]
+	return home != nobody && home != m && o.g.mayTake(i, rank, home)
+}
+
+func (o *owning) turn(i int32) int32 {
+	if o.g.single() || len(o.alive) == 0 {
+		return nobody
+	}
+	return o.alive[(int(o.g.turns[i])+len(o.alive)-1)%len(o.alive)]
+}
