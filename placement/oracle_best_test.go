@@ -240,8 +240,7 @@ func (p *problem) keep(c *cost, ranks []int, item fsm.Item, was []fsm.Slot, had 
 		}
 		placed++
 		m := p.members[at]
-		newHome := was[rank].Home != "" && was[rank].Home != homes[rank] && m == homes[rank] && p.rate(p.sys, item.ID, m) == rateFine
-		if p.back(p.sys, item.ID, m) || p.sys.Failback == fsm.NeverFailback && newHome { // to a new home all the same
+		if p.returns(item, m, was[rank].Home, homes[rank]) {
 			continue
 		}
 		if _, own := had[at]; !own {
@@ -255,6 +254,13 @@ func (p *problem) keep(c *cost, ranks []int, item fsm.Item, was []fsm.Slot, had 
 	}
 	lost := len(was) - len(had)
 	c[costKeep] += max(0, early-lost) + max(0, len(had)-placed)
+}
+
+// returns reports whether a member may take what another could keep: its time has come,
+// or its home is new.
+func (p *problem) returns(item fsm.Item, m, was, home fsm.MemberID) bool {
+	newHome := was != "" && was != home && m == home && p.rate(p.sys, item.ID, m) == rateFine
+	return p.back(p.sys, item.ID, m) || p.sys.Failback == fsm.NeverFailback && newHome
 }
 
 // inOrder counts who stands behind one that should follow it: warm copies come in the

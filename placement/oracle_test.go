@@ -272,16 +272,25 @@ func (j *judgement) shard(sys fsm.System) {
 	}
 	if p.unit && len(sys.Items)*sys.Ranks() <= fewSlots {
 		best := p.best()
-		// Which items do without when there is too little room is nobody's business.
-		short := best[costUnplaced]+best[costUnplaced1]+best[costUnplaced2] > 0 && !j.noLimits(sys)
-		if worse, layer := best.less(is); worse && (layer < costPrefer || !short) {
+		// Which items do without when there is too little room is nobody's business, nor
+		// which copy gives way when one must before its time.
+		judged := costs
+		if best[costUnplaced]+best[costUnplaced1]+best[costUnplaced2] > 0 && !j.noLimits(sys) {
+			judged = costPrefer
+		}
+		if best[costKeep] > 0 && sys.Ranks() > 1 {
+			judged = costOrder
+		}
+		if worse, layer := best.less(is); worse && layer < judged {
 			j.complain("%s: %s: %d, and %d would be possible", sys.Name, costNames[layer], is[layer], best[layer])
 			return
 		} else if better, layer := is.less(best); better {
 			j.complain("the oracle is wrong: %s: %s: %d is better than %d", sys.Name, costNames[layer], is[layer], best[layer])
 		}
 	}
-	j.locally(p, chosen, l)
+	if is[costKeep] == 0 || sys.Ranks() == 1 {
+		j.locally(p, chosen, l)
+	}
 }
 
 // fewSlots are so few that everything can be tried.
