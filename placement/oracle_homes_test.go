@@ -203,9 +203,19 @@ func (j *judgement) chooseOne(sys fsm.System) {
 	for m := range has {
 		owner = m
 	}
-	if !j.referredTo(sys.Name) { // else it may be where those that go with it can be
+	if !j.referredTo(sys.Name) && j.alike(sys) { // else it may be where those that go with it can be, or with who can bear more
 		j.rightOne(sys, owner, had, top)
 	}
+}
+
+// alike: those that serve a system have the same share.
+func (j *judgement) alike(sys fsm.System) bool {
+	for _, m := range j.serving(sys) {
+		if j.before.Spec().Servers[m].Share() != j.before.Spec().Servers[j.serving(sys)[0]].Share() {
+			return false
+		}
+	}
+	return true
 }
 
 // rightOne looks whether another member than the owner should have all.

@@ -314,7 +314,7 @@ func (j *judgement) locally(p *problem, chosen []option, l burdens) {
 				continue
 			}
 			o.cost[costBalance] = p.balance(to)
-			if better, layer := o.cost.less(is); better {
+			if better, layer := o.cost.less(is); better && (p.unit || layer <= costBalance) {
 				j.complain("%s: %s with %sinstead of %swould be better: %s", p.sys.Name, item.ID, p.names(o.ranks), p.names(chosen[i].ranks), costNames[layer])
 				return
 			}
