@@ -19,10 +19,39 @@ func (w *world) slices(o *oracle, s *State) {
 				w.Fatalf("%s owes %+v at\n%s", id, owed, textOf(s))
 			}
 		}
+		w.copies(s, id, got)
 		w.failures(o, id, got)
 	}
 	if got, want := fencingTexts(s), o.fencings(); !slices.Equal(got, want) {
 		w.Fatalf("to be fenced:\n%s\nthe oracle says\n%s\nat\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), textOf(s))
+	}
+}
+
+// copies looks at the ranks of an item that one member is to hold and to let go of: it
+// keeps none beside a lower one that it owns.
+func (w *world) copies(s *State, id MemberID, got Slice) {
+	for _, own := range got.Want {
+		for _, other := range got.Want {
+			same := own.System == other.System && own.Item == other.Item && own.Rank != other.Rank
+			if same && !own.Keep && (!other.Keep || other.Rank > own.Rank) {
+				w.Fatalf("%s wants %v, and %v beside it (keep: %v), at\n%s", id, own.Key, other.Key, other.Keep, textOf(s))
+			}
+		}
+	}
+	for slot := range s.Slots() {
+		owes := slices.ContainsFunc(got.Owe, func(o Owed) bool { return o.Job.Key == slot.Key && !o.AtMostOne })
+		rank, owns := s.OwnsAny(id, slot.System, slot.Item)
+		lower := owns && rank < slot.Rank
+		if me, _ := s.Member(id); !me.Settled || slot.AtMostOne || slot.Owner == "" || slot.Owner == id || slot.Acquired != 0 {
+			continue
+		}
+		mine := slices.ContainsFunc(slot.Outstanding, func(e Entry) bool {
+			m, _ := s.Member(id)
+			return e.Member == id && e.Host.Machine == m.Host.Machine && !e.AtMostOne
+		})
+		if mine && owes != lower {
+			w.Fatalf("%s owes %v: %v, and owns a lower rank: %v, at\n%s", id, slot.Key, owes, lower, textOf(s))
+		}
 	}
 }
 
