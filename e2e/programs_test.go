@@ -297,6 +297,37 @@ func TestStoresOwnPartitions(t *testing.T) {
 	s.judge(answers)
 }
 
+// Without a quorum every lease ends: those of the daemons that live, and those that
+// stores count for themselves where the daemon is dead. Nobody answers any more, and
+// nobody takes over what another store may still have.
+func TestStoresWithoutQuorum(t *testing.T) {
+	s := newStores(t)
+	s.start(s.ids...)
+	s.ready(s.ids...)
+	s.run(s.ids...)
+	s.settles("n1", s.ids...)
+	stop := s.load()
+	s.kill("n3", "n4", "n5")
+	a := newAsker(s.dir)
+	defer a.close()
+	s.eventually(settleTime, "nobody answers", func() error {
+		for n := range partitions {
+			for _, name := range s.ids {
+				if token, err := a.ask(name, strconv.Itoa(n)); err != nil || token != 0 {
+					return fmt.Errorf("%s says %d for %d: %w", name, token, n, err)
+				}
+			}
+		}
+		return nil
+	})
+	s.start("n3", "n4", "n5")
+	s.ready(s.ids...)
+	s.settles("n1", s.ids...)
+	answers := stop()
+	s.each()
+	s.judge(answers)
+}
+
 // TestStoresAreJudged is the control: a history with two primaries, one with an event
 // too many, and an answer that comes too late are found.
 func TestStoresAreJudged(t *testing.T) {
