@@ -32,7 +32,7 @@ const (
 
 // ClaimOptions says how a system is claimed.
 type ClaimOptions struct {
-	// Name is what the program calls itself, in `flip status` and in logs.
+	// Name is what the program calls itself, for people: it stands in logs and errors.
 	Name string
 	// Wait has Claim wait for as long as another program on this node has the system.
 	Wait bool

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -31,7 +32,7 @@ const (
 	settleTime = 60 * time.Second
 )
 
-// stores is a cluster of five with a store beside each daemon.
+// stores is a cluster of five, one of them an agent, with a store beside each daemon.
 type stores struct {
 	*cluster
 	progs map[string]*exec.Cmd
@@ -56,6 +57,7 @@ func newStores(t *testing.T) *stores {
 	for _, id := range ids {
 		servers[id] = spec{"ip": "127.0.0.1", "port": c.ports[id], "systems": []string{"kv"}}
 	}
+	servers["n5"].(spec)["role"] = "agent"
 	data, err := json.Marshal(spec{
 		"gossip_interval": 1000, "ping_timeout": 1500, "key": "the key of a test, long enough", "log_level": "debug", "servers": servers,
 		"cluster": spec{"system": spec{"kv": spec{
@@ -186,6 +188,19 @@ func uneven(count map[string]int) bool {
 	return counts[len(counts)-1]-counts[0] > 1
 }
 
+func (s *stores) leader() string {
+	s.t.Helper()
+	var name string
+	s.eventually(settleTime, "a leader", func() error {
+		st, err := s.status("n1")
+		if name = string(st.Cluster.Leader); err == nil && name == "" {
+			err = errors.New("none is known")
+		}
+		return err
+	})
+	return name
+}
+
 // answer is what a store said to who asked for an item.
 type answer struct {
 	name, item string
@@ -271,11 +286,12 @@ func TestStoresOwnPartitions(t *testing.T) {
 	s.run("n3")
 	s.settles("n3", s.ids...)
 
-	t.Log("a daemon dies, its store lives")
-	s.kill("n1")
-	s.start("n1")
-	s.ready("n1")
-	s.settles("n2", s.ids...)
+	leader := s.leader()
+	t.Logf("the leader (%s) and the agent die, their stores live", leader)
+	s.kill(leader, "n5")
+	s.start(leader, "n5")
+	s.ready(leader, "n5")
+	s.settles(leader, s.ids...)
 
 	t.Log("a daemon is drained, its store lives")
 	s.signal("n4", syscall.SIGTERM)
