@@ -26,7 +26,7 @@ func ExampleClient_Claim() {
 		<-ctx.Done() // take jobs of the partition, and hand token to the store
 	}}
 	if err := w.run(ctx, c, "jobs"); err != nil {
-		log.Fatal(err)
+		log.Print(err)
 	}
 }
 

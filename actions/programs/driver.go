@@ -194,12 +194,20 @@ func (d *Driver) Acquire(ctx context.Context, job fsm.Job) error {
 			}
 		}
 		if err := d.wait(ctx, s, h); err != nil {
-			return fmt.Errorf("%s has not taken it: %w", h, err)
+			return fmt.Errorf("%s has not taken it%s: %w", h, inTime(err, "start_timeout"), err)
 		}
 		if y.holder != h {
 			return fmt.Errorf("%s has ended", h)
 		}
 	}
+}
+
+// inTime names the key that a deadline comes from.
+func inTime(err error, key string) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return " within its " + key
+	}
+	return ""
 }
 
 // wait waits for a slot to turn, without the lock.
@@ -254,7 +262,7 @@ func (d *Driver) Release(ctx context.Context, job fsm.Job) error {
 // overdue is what becomes of a program that has not let go in its time. The lock is
 // held, and given up meanwhile.
 func (d *Driver) overdue(job *fsm.Job, h *holder, err error) error {
-	err = fmt.Errorf("%s has not let go of it: %w", h, err)
+	err = fmt.Errorf("%s has not let go of it%s: %w", h, inTime(err, "stop_timeout"), err)
 	if !errors.Is(err, context.DeadlineExceeded) || !job.KillOnTimeout || h == nil {
 		return err
 	}

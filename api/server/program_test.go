@@ -3,9 +3,12 @@ package server
 import (
 	"context"
 	"net"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/flip-ha/flip/api"
+	"github.com/flip-ha/flip/fsm"
 )
 
 // fakePrograms is a daemon that knows every claim but "taken", which another program has, and "b".
@@ -44,3 +47,39 @@ func (p *fakeProgram) Next(ctx context.Context) ([]api.ProgramEvent, error) {
 }
 
 func (*fakeProgram) Close() {}
+
+// What a program has is explained as such.
+func TestRowsOfPrograms(t *testing.T) {
+	w := &writable{world: newWorld(t)}
+	s := spec()
+	one := s.Systems["one"]
+	one.Action, one.Alive, one.Down = fsm.ActionClient, "", ""
+	s.Systems["one"] = one
+	w.do(fsm.SetSpec{Was: w.s.Spec().Version, Spec: s})
+	w.register("n1", "n2", "n3")
+	is := func(what, state, why, do string) {
+		t.Helper()
+		if r := w.row("one", "x"); r.State != state || !strings.Contains(r.Why, why) || !strings.Contains(r.Do, do) {
+			t.Errorf("%s: %s: %q, %q", what, r.State, r.Why, r.Do)
+		}
+	}
+	claims := func(m fsm.MemberID, systems ...fsm.SystemID) {
+		t.Helper()
+		now, _ := w.s.Member(m)
+		w.do(fsm.Report{Member: m, Epoch: now.Epoch, Programs: &fsm.Programs{Systems: systems}})
+	}
+	claims("n1", "one")
+	claims("n2", "one")
+	w.move("one", "x", "n1")
+	is("told", api.RowStarting, "has not reported it yet", "")
+	claims("n1")
+	is("nobody there", api.RowStarting, "no program on n1 has claimed one", "start the program of one on n1")
+	claims("n1", "one")
+	w.fail("n1", "one", "x", "the program (process 7) has not taken it")
+	is("not taken", api.RowStarting, "the program on n1 has not taken it", "log of that program")
+	w.acquired("one", "x")
+	w.move("one", "x", "n2")
+	is("letting go", api.RowWaiting, "the program on n1 is letting go of it", "or end it")
+	w.down("n1")
+	is("its daemon is down", api.RowWaiting, "a program there may still have it", "start flip on n1 again")
+}

@@ -182,7 +182,11 @@ func slotState(s *fsm.State, slot fsm.Slot, outs []api.Outstanding) (state, why,
 	if f, failed := s.FailureOf(slot.Owner, slot.Key); failed && s.Spec().Systems[slot.System].Action == fsm.ActionIP {
 		return api.RowStarting, who + " cannot hold it: " + f.Err, mendIt(slot.Owner)
 	} else if failed {
-		return api.RowStarting, "its hook failed on " + who + " and is tried again: " + f.Err, "look at the log of flip on " + who + ": mend the hook"
+		why, do = failedThere(s, slot, f.Err)
+		return api.RowStarting, why, do
+	}
+	if why, do = unclaimed(s, slot); why != "" {
+		return api.RowStarting, why, do
 	}
 	return api.RowStarting, who + " has not reported it yet", ""
 }
@@ -211,6 +215,8 @@ func outstanding(s *fsm.State, slot fsm.Slot, e fsm.Entry, owner fsm.Member) api
 	case s.Bet(slot, e) > 0:
 		o.Why = fmt.Sprintf("bets on %s's guard: taken over at most %s after its Down", who, seconds(s.Bet(slot, e)))
 		o.Do = "nothing to do: takeover_after says how long others wait"
+	case actionOf(s, slot, e) == fsm.ActionClient:
+		o.Why, o.Do = outstandingProgram(s, slot, e)
 	default:
 		o.Why, o.Do = outstandingHook(s, slot, e)
 	}
