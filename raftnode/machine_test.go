@@ -75,6 +75,13 @@ func TestSnapshotAndRestore(t *testing.T) {
 	}
 	snap.Release()
 	whole := buf.Bytes()
+	outside, at, err := ReadSnapshot(bytes.NewReader(whole))
+	if err != nil || at != 3 || outside.Cluster() != "c" {
+		t.Errorf("read from outside: index %d, %v", at, err)
+	}
+	if _, _, err := ReadSnapshot(bytes.NewReader(whole[:len(whole)-1])); !errors.Is(err, fsm.ErrDamaged) {
+		t.Errorf("a part of it: %v", err)
+	}
 	other := newMachine(func(err error) { t.Errorf("fatal: %v", err) })
 	if err := other.Restore(io.NopCloser(bytes.NewReader(whole))); err != nil {
 		t.Fatal(err)
