@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -255,5 +256,42 @@ func TestRouterTakesNoMemory(t *testing.T) {
 		if got := testing.AllocsPerRun(100, func() { _, _ = r.Owners(key) }); got != 0 {
 			t.Errorf("%s: %v allocations", system, got)
 		}
+	}
+}
+
+// A batch with a change of the configuration shows only once the table is as new: else
+// keys would be looked for among partitions that are no more.
+func TestRouterWaitsForTheTable(t *testing.T) {
+	table := func(index, count int) string {
+		return fmt.Sprintf(`{"index":%d,"system":"ring","type":"shard","ranks":1,"partitions":{"count":%d,"hash":"fnv64a"},"items":[],"members":[{"name":"n1","address":"a:1","state":"up","eligible":true}]}`, index, count)
+	}
+	s, c := script(t,
+		line(5, "resync", `,"resync":true`+more)+line(5, "state", `,"system":"ring","item":"0","slot":{"system":"ring","item":"0","owner":"n1","state":"acquired","token":3}`),
+		table(4, 7), // of another daemon, which has read less
+		`{"code":"unavailable","message":"it is stopping"}`,
+		table(5, 1),
+	)
+	r := NewRouter(c, "ring")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	<-r.Ready()
+	if o, err := r.Primary("any key at all"); err != nil || o.Member != "n1" || o.Address != "a:1" || o.Token != 3 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if got := s.asked(); len(got) < 4 || !strings.Contains(got[0], "beat_ms=") || !strings.Contains(got[1], "system=ring") {
+		t.Errorf("asked %q", got)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Keys that map by a hash of tomorrow are not looked up by one of today.
+func TestRouterRefusesAnUnknownHash(t *testing.T) {
+	_, c := script(t, line(5, "resync", `,"resync":true`), `{"index":5,"system":"ring","partitions":{"count":7,"hash":"fnv128"},"items":[],"members":[]}`)
+	if err := NewRouter(c, "ring").Run(t.Context()); err == nil || !strings.Contains(err.Error(), `"fnv128"`) {
+		t.Errorf("%v", err)
 	}
 }

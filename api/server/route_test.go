@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flip-ha/flip/api"
 	"github.com/flip-ha/flip/fsm"
@@ -254,5 +255,28 @@ func TestWatchTellsItsAge(t *testing.T) {
 		if *e.AgeMS < 7 {
 			t.Fatalf("what is not known is told as known: %+v", e)
 		}
+	}
+}
+
+// The age is told of what the watcher has been told: not before.
+func TestBeatsWaitForWhatTheyAreAbout(t *testing.T) {
+	d := newDaemon(t, nil)
+	rec := httptest.NewRecorder()
+	s := newStream(d.hub, rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, api.PathWatch, nil), wish{beat: time.Second})
+	s.age = d.node.age.Load
+	d.node.age.Store(7)
+	next := time.NewTicker(time.Hour)
+	defer next.Stop()
+	s.due = s.look()
+	if err := s.beat(d.at-1, false, next); err != nil || rec.Body.Len() != 0 || s.due == nil {
+		t.Errorf("before it is true: %v, %s", err, rec.Body)
+	}
+	d.node.age.Store(99) // as it is by now is not asked for
+	if err := s.beat(d.at, false, next); err != nil || !strings.Contains(rec.Body.String(), `"age_ms":`) || strings.Contains(rec.Body.String(), `"age_ms":99`) || s.due != nil {
+		t.Errorf("once it is: %v, %s", err, rec.Body)
+	}
+	rec.Body.Reset()
+	if err := s.beat(d.at-1, true, next); err != nil || !strings.Contains(rec.Body.String(), "idle") || strings.Contains(rec.Body.String(), "age_ms") {
+		t.Errorf("the first word, without an age: %v, %s", err, rec.Body)
 	}
 }

@@ -68,7 +68,7 @@ func (a *App) route(c *cli.Context) error {
 
 func writeRoute(w io.Writer, p painter, r api.Route) {
 	if string(r.Item) != r.Key {
-		_, _ = fmt.Fprintf(w, "%s is in partition %s of %s.\n\n", r.Key, r.Item, r.System)
+		_, _ = fmt.Fprintf(w, "%s is in partition %s of %s.\n\n", or(r.Key, "the empty key"), r.Item, r.System)
 	}
 	t := newTable("RANK", "MEMBER", "STATE", "ADDRESS", "ZONE")
 	members := map[fsm.MemberID]api.RouteMember{}
