@@ -101,11 +101,13 @@ func (p *draft) stillUrgent(l Look, t *ties) []fsm.Move {
 	}
 	type fate struct{ urgent, void bool }
 	fates := make(map[tie]fate)
+	given := make(map[fsm.Key]fsm.MemberID) // by the moves so far
 	for _, m := range p.result.Moves {
 		slot, _ := l.State.Slot(m.Key)
 		f := fates[t.of(m.Key)]
 		f.urgent = f.urgent || !inService(l.State, slot.Owner)
-		f.void = f.void || slot.Token != m.Was || m.To != "" && !takes(l.State, m)
+		f.void = f.void || slot.Token != m.Was || m.To != "" && (!takes(l.State, m) || hasAnother(l.State, given, m))
+		given[m.Key] = m.To
 		fates[t.of(m.Key)] = f
 	}
 	var out []fsm.Move
@@ -115,6 +117,22 @@ func (p *draft) stillUrgent(l Look, t *ties) []fsm.Move {
 		}
 	}
 	return out
+}
+
+// hasAnother reports whether a member will have another rank of the item by then.
+func hasAnother(s *fsm.State, given map[fsm.Key]fsm.MemberID, m fsm.Move) bool {
+	sys := s.Spec().Systems[m.System]
+	for k := (fsm.Key{System: m.System, Item: m.Item}); k.Rank < sys.Ranks(); k.Rank++ {
+		owner, moved := given[k]
+		if !moved {
+			slot, _ := s.Slot(k)
+			owner = slot.Owner
+		}
+		if k.Rank != m.Rank && owner == m.To {
+			return true
+		}
+	}
+	return false
 }
 
 // takes reports whether nothing has come up since that keeps a member from having a slot.

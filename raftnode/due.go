@@ -29,13 +29,21 @@ type stay struct {
 
 // due are the planned moves that may be proposed now, in the order of the plan, and what
 // holds the others back. What is tied together is held back together, and nothing of it
-// if one of its slots has nobody who serves it.
+// if one of its slots has nobody who serves it. New homes wait for the moves of their
+// system: they were found together with these, and alone would be found anew.
 func (a *Agenda) due(l Look, planned []fsm.Move) (moves []fsm.Move, held []placement.Held, again time.Duration) {
 	stays := a.stays(l, planned)
+	waits := make(map[fsm.SystemID]bool)
+	for _, m := range planned {
+		waits[m.System] = waits[m.System] || stays[a.ties.of(m.Key)].why != ""
+	}
 	for _, m := range planned {
 		s := stays[a.ties.of(m.Key)]
-		if slot, _ := l.State.Slot(m.Key); s.why == "" || m.To == slot.Owner {
+		slot, _ := l.State.Slot(m.Key)
+		if stands := m.To == slot.Owner; !stands && s.why == "" || stands && !waits[m.System] {
 			moves = append(moves, m)
+			continue
+		} else if stands {
 			continue
 		}
 		h := placement.Held{Move: m, Why: s.why}
