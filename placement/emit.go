@@ -130,7 +130,7 @@ func (g *group) steps(item int) []step {
 			s.move.Home = g.seat[home].id
 		}
 		if to == from {
-			if s.move.Home == "" || k.owner == nobody && k.home == nobody && g.best == useless {
+			if s.move.Home == "" || k.token == 0 && g.best == useless {
 				continue // a first home is dealt with the first assignment
 			}
 			s.home, s.move.Reason, s.move.Cause = true, g.rehomedWhy(), fsm.CauseBalance
