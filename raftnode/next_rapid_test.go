@@ -148,6 +148,28 @@ func drawnSystem(t *rapid.T) func(*fsm.Spec) {
 			ip.Guarantee = fsm.AtMostOne
 		}
 		s.Systems["ip"] = ip
+		if rapid.Bool().Draw(t, "tied") {
+			tieWeb(t, s)
+		}
+	}
+}
+
+// tieWeb adds a system that goes where ip is, or where it is not.
+func tieWeb(t *rapid.T, s *fsm.Spec) {
+	web := s.Systems["ip"]
+	web.Name, web.Replicas, web.Items = "web", 0, []fsm.Item{{ID: "a"}, {ID: "w"}}
+	if rapid.Bool().Draw(t, "apart") {
+		web.Apart = []fsm.SystemID{"ip"}
+	} else {
+		web.With = []fsm.SystemID{"ip"}
+	}
+	if rapid.Bool().Draw(t, "together") {
+		web.Split = fsm.ChooseOne
+	}
+	s.Systems["web"] = web
+	for id, server := range s.Servers {
+		server.Systems = []fsm.SystemID{"ip", "web"}
+		s.Servers[id] = server
 	}
 }
 
@@ -182,7 +204,7 @@ func TestNextComesToRest(t *testing.T) {
 			}
 		}
 		for s := range h.state.Slots() {
-			if s.Rank < usable && (!inService(h.state, s.Owner) || !stays(h.state, s.Owner)) {
+			if s.System == "ip" && s.Rank < usable && (!inService(h.state, s.Owner) || !stays(h.state, s.Owner)) {
 				t.Fatalf("%v rests with %q, which is not in service, or is to go", s.Key, s.Owner)
 			}
 		}
@@ -192,8 +214,9 @@ func TestNextComesToRest(t *testing.T) {
 		}
 		h.rest(r, now)
 		for id, server := range h.state.Spec().Servers {
-			ip := h.state.Spec().Systems["ip"]
-			if usable >= ip.Ranks() && server.Removing { // else it keeps the copies that nobody else can have
+			// Who has what nobody else can have keeps it: a copy, or what may not be there.
+			ip, web := h.state.Spec().Systems["ip"], h.state.Spec().Systems["web"]
+			if usable >= ip.Ranks() && web.Apart == nil && server.Removing {
 				t.Fatalf("%s is there still: %v", id, h.state.Waits(id))
 			}
 		}
@@ -277,8 +300,14 @@ func (h *history) vote(name fsm.MemberID) {
 // maintain begins or ends the maintenance; while it lasts a leader moves nothing.
 func (h *history) maintain(t *rapid.T, r *reign, now time.Duration, on bool) {
 	h.apply(fsm.Maintain{System: "ip", On: on})
-	before := h.owners()
-	if h.work(t, r, now); on && h.owners() != before {
-		h.t.Fatalf("%s became %s under maintenance", before, h.owners())
+	owners := func() (out []fsm.MemberID) {
+		for slot := range h.state.SlotsOf("ip") {
+			out = append(out, slot.Owner)
+		}
+		return out
+	}
+	before := owners()
+	if h.work(t, r, now); on && !slices.Equal(owners(), before) {
+		h.t.Fatalf("%s became %s under maintenance", before, owners())
 	}
 }
