@@ -42,7 +42,7 @@ type planning struct {
 	groups map[fsm.SystemID]*group // those placed already
 	budget int
 	// urgent gives somebody what nobody usable has; later is all else. None of the
-	// lists grows beyond the budget, or beyond fsm.MaxMoves.
+	// lists grows beyond the budget.
 	urgent, later queue
 	held          []Held
 	unplaced      []Unplaced
@@ -55,7 +55,7 @@ func (p *Planner) planning(v View) *planning {
 		memory: &p.memory, v: v, spec: v.State.Spec(), groups: map[fsm.SystemID]*group{},
 		why: map[fsm.MemberID]string{}, failed: map[fsm.Key][]failure{}, budget: v.Budget,
 	}
-	if pl.budget <= 0 || pl.budget > fsm.MaxMoves {
+	if pl.budget <= 0 {
 		pl.budget = fsm.MaxMoves
 	}
 	pl.order = Order(pl.spec.Servers)

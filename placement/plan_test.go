@@ -131,9 +131,12 @@ func TestBudgetConverges(t *testing.T) {
 }
 
 func TestBudgetHasALimit(t *testing.T) {
-	view := shardOf(t, 2, fsm.MaxMoves+1).view(fsm.MaxMoves + 1)
-	if n := len(Plan(view).Moves); n != fsm.MaxMoves {
+	c := shardOf(t, 2, fsm.MaxMoves+7)
+	if n := len(Plan(c.view(0)).Moves); n != fsm.MaxMoves {
 		t.Errorf("%d moves, one command carries %d", n, fsm.MaxMoves)
+	}
+	if n := len(Plan(c.view(fsm.MaxMoves + 5)).Moves); n != fsm.MaxMoves+5 {
+		t.Errorf("%d moves for somebody who makes several commands of them", n)
 	}
 }
 
