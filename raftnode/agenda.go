@@ -53,7 +53,7 @@ func (a *Agenda) plan(l Look, unusable map[fsm.MemberID]string, patience time.Du
 	}
 	return a.drafts.make(&draft{
 		basis: basis, at: l.Now,
-		view: placement.View{State: l.State, Unusable: maps.Clone(unusable), Well: seen.Well(l.Now), Now: l.Unix},
+		view: placement.View{State: l.State, Unusable: maps.Clone(unusable), Well: seen.Well(l.Now), Now: l.Unix, Budget: planMoves},
 	}, patience)
 }
 

@@ -9,6 +9,9 @@ import (
 )
 
 const (
+	// planMoves is how many moves a plan may have: those of several commands, so that the
+	// next one is not waited for while the urgent ones of this one are made.
+	planMoves = 16 * fsm.MaxMoves
 	// downPatience is how long a Down waits for the plan of its moves. If there are so
 	// many items that it takes longer the moves follow as soon as they are known: they
 	// would not come sooner if the Down waited for them.
