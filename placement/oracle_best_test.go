@@ -167,11 +167,6 @@ func (p *problem) price(ranks []int, item fsm.Item, was []fsm.Slot, homes []fsm.
 			had[at] = rank
 		}
 	}
-	// Where it has failed on one of several, the others come first, at home or not: that
-	// is the engine's business.
-	ill := len(ranks) > 1 && slices.ContainsFunc(ranks, func(at int) bool {
-		return at >= 0 && p.rate(p.sys, item.ID, p.members[at]) == rateFailed
-	})
 	zones := map[string]int{}
 	for rank, at := range ranks {
 		if at < 0 {
@@ -183,10 +178,8 @@ func (p *problem) price(ranks []int, item fsm.Item, was []fsm.Slot, homes []fsm.
 		_, own := had[at]
 		c[costCompany] += p.lonely(m)
 		p.grade(&c, p.rate(p.sys, item.ID, m), own)
-		if !ill {
-			p.place(&c, rank, m, item, homes[rank])
-		}
-		if slot := was[rank]; m != slot.Owner && !ill {
+		p.place(&c, rank, m, item, homes[rank])
+		if slot := was[rank]; m != slot.Owner {
 			c[costMoves]++
 		}
 		if !own && !slices.ContainsFunc(was, func(s fsm.Slot) bool { return s.Owner == m }) {
@@ -196,10 +189,8 @@ func (p *problem) price(ranks []int, item fsm.Item, was []fsm.Slot, homes []fsm.
 	for _, n := range zones {
 		c[costZones] += n * n
 	}
-	if !ill {
-		p.keep(&c, ranks, item, was, had, homes)
-		p.inOrder(&c, ranks, item, had, homes)
-	}
+	p.keep(&c, ranks, item, was, had, homes)
+	p.inOrder(&c, ranks, item, had, homes)
 	return c
 }
 

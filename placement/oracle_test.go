@@ -270,16 +270,16 @@ func (j *judgement) shard(sys fsm.System) {
 		j.complain("%s: %s", sys.Name, why)
 		return
 	}
+	judged := j.judged(p, is)
 	if p.unit && len(sys.Items)*sys.Ranks() <= fewSlots {
 		best := p.best()
 		// Which items do without when there is too little room is nobody's business, nor
 		// which copy gives way when one must before its time.
-		judged := costs
 		if best[costUnplaced]+best[costUnplaced1]+best[costUnplaced2] > 0 && !j.noLimits(sys) {
-			judged = costPrefer
+			judged = min(judged, costPrefer)
 		}
 		if best[costKeep] > 0 && sys.Ranks() > 1 {
-			judged = costOrder
+			judged = min(judged, costOrder)
 		}
 		if worse, layer := best.less(is); worse && layer < judged {
 			j.complain("%s: %s: %d, and %d would be possible", sys.Name, costNames[layer], is[layer], best[layer])
@@ -288,9 +288,29 @@ func (j *judgement) shard(sys fsm.System) {
 			j.complain("the oracle is wrong: %s: %s: %d is better than %d", sys.Name, costNames[layer], is[layer], best[layer])
 		}
 	}
-	if is[costKeep] == 0 || sys.Ranks() == 1 {
+	if judged == costs {
 		j.locally(p, chosen, l)
 	}
+}
+
+// judged is how many layers count. Where a copy of several has failed, the others stand
+// in for it, at home or not; where one must give way before its time, it is the
+// engine's business which.
+func (j *judgement) judged(p *problem, is cost) int {
+	if p.sys.Ranks() == 1 {
+		return costs
+	}
+	for _, item := range p.sys.Items {
+		for _, m := range p.members {
+			if j.rate(p.sys, item.ID, m) == rateFailed {
+				return costKeep
+			}
+		}
+	}
+	if is[costKeep] > 0 {
+		return costOrder
+	}
+	return costs
 }
 
 // fewSlots are so few that everything can be tried.
