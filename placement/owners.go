@@ -196,7 +196,7 @@ func (g *group) cost(i, m int32) rated {
 		return c
 	}
 	at := g.preferred(i, m)
-	wanted := contains(g.homesOf(i), m)
+	wanted := contains(g.homesOf(i), m) && !g.rootless()
 	if at < len(g.prefer(i)) {
 		wanted = true
 	}
@@ -206,6 +206,10 @@ func (g *group) cost(i, m int32) rated {
 	}
 	return c
 }
+
+// rootless reports whether homes mean nothing: all items of a choose_one system that
+// never go back are, once they have to move, with the first in Order.
+func (g *group) rootless() bool { return g.single() && g.sys.Failback == fsm.NeverFailback }
 
 // early reports whether a newcomer would have to wait, since others can keep the unit.
 func (g *group) early(i, m int32, grade int, wanted bool) bool {
@@ -320,7 +324,9 @@ func (o *owning) home(i int32) bool {
 }
 
 // plain reports whether units differ in nothing but where they are and belong.
-func (g *group) plain() bool { return !g.choosy && len(g.company) == 0 && len(g.fixed) == 0 }
+func (g *group) plain() bool {
+	return !g.choosy && len(g.company) == 0 && len(g.fixed) == 0 && !g.rootless()
+}
 
 // adopt gives an orphan to whoever has least of those that are best for it.
 func (o *owning) adopt(i int32) {
