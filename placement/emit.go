@@ -129,7 +129,7 @@ func (g *group) steps(item int) []step {
 		if home := g.home[at]; home != nobody && home != g.local[k.home+1] {
 			s.move.Home = g.seat[home].id
 		}
-		if to == from {
+		if to == from && !g.droppable(int32(unit), from, k) {
 			if s.move.Home == "" || k.token == 0 && g.best == useless {
 				continue // a first home is dealt with the first assignment
 			}
@@ -147,6 +147,13 @@ func (g *group) steps(item int) []step {
 	}
 	g.reasons(item, out)
 	return out
+}
+
+// droppable reports whether a copy that nobody can have is with an owner that serves the
+// system no longer, or is to leave: while there are others of it nobody waits for this one.
+func (g *group) droppable(unit, from int32, k kept) bool {
+	return g.ranks > 1 && from == nobody && k.owner != nobody &&
+		slices.ContainsFunc(g.finalOf(unit), func(m int32) bool { return m != nobody })
 }
 
 // forbidden reports whether a usable member may not have what it has.
