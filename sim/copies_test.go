@@ -134,3 +134,28 @@ func TestCheckerSeesRestless(t *testing.T) {
 		}
 	}
 }
+
+// A member goes although nobody else can have its copy: there are as many of each item as
+// members then.
+func TestRemovedWithItsCopy(t *testing.T) {
+	for _, tt := range []struct {
+		what        string
+		goes, stays fsm.MemberID
+	}{{"the primary", "a1", "a2"}, {"the copy", "a2", "a1"}} {
+		t.Run(tt.what, func(t *testing.T) {
+			r := newRig(t, setup{
+				agents: 2, hooks: true, replicas: 2, holder: "a1", servers: []fsm.MemberID{"a1", "a2"}, changes: true, planned: true,
+			})
+			r.await("a2 has the copy", r.hasRank(1, "a2"))
+			r.mark(tt.goes, true)
+			r.await("it is gone", func() bool {
+				_, in := r.Agreed().Spec().Servers[tt.goes]
+				return !in && r.Process(tt.goes) == nil
+			})
+			r.await("the other one has the item", r.has(tt.stays))
+			if err := r.Violation(); err != nil {
+				t.Errorf("%v\n%s", err, tail(r.World, 60))
+			}
+		})
+	}
+}
