@@ -44,6 +44,7 @@ func stormed(seed uint64) Config {
 	}
 	if seed/128%2 == 1 {
 		once.Failback, gated.Failback = fsm.NeverFailback, fsm.NeverFailback
+		least.Failback, least.Mature = 2*ttl, ttl
 	}
 	brake := seed%4 == 1 // of five, so that enough are left to see most of a few lost
 	if brake {
