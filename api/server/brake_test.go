@@ -218,6 +218,13 @@ func TestOutlook(t *testing.T) {
 	}
 	wantAlarm(t, st, api.Critical, "ip/z and 1 more of system ip has no holder: no room", "`flip why ip z`")
 	wantAlarm(t, st, api.Warning, "ip/a lacks a copy (replica 3): 3 servers", "`flip why ip a`")
+	// What has an owner, who is down, is told of once.
+	w.down("n1")
+	l = w.local()
+	l.Outlook = &Outlook{Held: slices.Values([]api.HeldMove(nil)), Unplaced: slices.Values([]api.Unplaced{{System: "ip", Item: "a", Why: "no room"}})}
+	st = Compose(l, w.s, w.at)
+	wantAlarm(t, st, api.Critical, "ip/a has no holder: n1 is down", "start flip on n1")
+	noAlarm(t, st, "no room")
 	if st := w.status(); st.Systems[0].Held != nil || st.Systems[0].Unplaced != nil {
 		t.Error("it is told although it is not known")
 	}
