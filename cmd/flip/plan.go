@@ -254,8 +254,12 @@ func (out planned) write(w io.Writer, p painter) {
 	for _, m := range out.Held {
 		_, _ = fmt.Fprintln(w, p.line(yellow, fmt.Sprintf("held back: %s from %s to %s (%s): %s", name(m.System, m.Item, m.Rank), or(string(m.From), "nobody"), or(string(m.To), "nobody"), m.Reason, heldWords(m))))
 	}
-	for _, u := range out.Unplaced {
-		_, _ = fmt.Fprintln(w, p.line(red, fmt.Sprintf("nobody can have %s: %s", name(u.System, u.Item, u.Rank), u.Why)))
+	for _, same := range alike(out.Unplaced) {
+		what := name(same[0].System, same[0].Item, same[0].Rank)
+		if n := len(same) - 1; n > 0 {
+			what += fmt.Sprintf(" and %d more of %s", n, same[0].System)
+		}
+		_, _ = fmt.Fprintln(w, p.line(red, fmt.Sprintf("nobody can have %s: %s", what, same[0].Why)))
 	}
 	if len(out.Held)+len(out.Unplaced) > 0 {
 		_, _ = fmt.Fprintln(w)
@@ -292,4 +296,24 @@ func counted(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// alike puts together what nobody of a system can have for the same reason.
+func alike(all []plannedNone) [][]plannedNone {
+	type reason struct {
+		system fsm.SystemID
+		why    string
+	}
+	var out [][]plannedNone
+	at := map[reason]int{}
+	for _, u := range all {
+		r := reason{u.System, u.Why}
+		i, known := at[r]
+		if !known {
+			i = len(out)
+			at[r], out = i, append(out, nil)
+		}
+		out[i] = append(out[i], u)
+	}
+	return out
 }
