@@ -6,6 +6,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,5 +130,37 @@ func TestPlanBeyondOneCommand(t *testing.T) {
 	}
 	if n1 := out.Members[0]; n1.After != n1.Gets || n1.Gets != len(out.Moves) {
 		t.Errorf("%+v", n1)
+	}
+}
+
+// All copies of an item are moved by one command, which may then hold fewer moves than
+// there is room for: that is not the end of the plan.
+func TestPlanOfManyCopies(t *testing.T) {
+	a := &restful{s: fsm.New().WithVoters(fsm.Voters{Index: 1, IDs: []fsm.VoterID{"n1/i"}}), at: 1}
+	spec := agreedSpec()
+	ring := spec.Systems["ring"]
+	ring.Replicas, ring.Partitions, ring.Items = 3, &fsm.Partitions{Count: 2000, Hash: fsm.FNV64a}, nil
+	for i := range 2000 {
+		ring.Items = append(ring.Items, fsm.Item{ID: fsm.ItemID(strconv.Itoa(i))})
+	}
+	slices.SortFunc(ring.Items, func(x, y fsm.Item) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	spec.Systems = map[fsm.SystemID]fsm.System{"ring": ring}
+	for name, server := range spec.Servers {
+		server.Systems = []fsm.SystemID{"ring"}
+		spec.Servers[name] = server
+	}
+	if err := a.do(fsm.SetSpec{Cluster: "c", Spec: spec, At: longAgo}); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range []fsm.MemberID{"n1", "n2", "n3"} {
+		if err := a.do(fsm.Register{Member: m, Nonce: fsm.Nonce{1, byte(i)}, Process: fsm.Nonce{1, byte(i)}, Host: fsm.Host{Machine: string(m)}, Wire: [2]uint16{1, 1}, At: longAgo}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := picture{index: a.at, at: longAgo}
+	p.State = a.s
+	out, err := reckon(p, p)
+	if err != nil || len(out.Moves) != 6000 || len(out.Notes) > 0 || out.Members[2].After != 2000 {
+		t.Errorf("%d moves, %v, %v, %+v", len(out.Moves), err, out.Notes, out.Members)
 	}
 }

@@ -137,19 +137,20 @@ func reckon(before, p picture) (planned, error) {
 	out := planned{Index: before.index, Moves: []plannedMove{}, Held: []plannedMove{}, Unplaced: []plannedNone{}, Notes: []string{}, words: before.words}
 	shares := sharesOf(before.State, p)
 	var planner placement.Planner
-	for {
+	for left := mostPlans(p.State.Spec()); ; left-- {
 		r := planner.Plan(p.View)
+		if len(r.Moves) == 0 || left == 0 {
+			out.rest(p.State, r)
+			if len(r.Moves) > 0 {
+				out.Notes = append(out.Notes, "the plan does not come to rest: more would be moved after this")
+			}
+			break
+		}
 		for _, m := range r.Moves {
 			out.move(p.State, m, shares)
 		}
-		if len(r.Moves) > 0 {
-			if err := p.apply(fsm.Assign{Moves: r.Moves, At: p.at}); err != nil {
-				return out, fmt.Errorf("make the moves of the plan: %w", err)
-			}
-		}
-		if len(r.Moves) < fsm.MaxMoves {
-			out.rest(p.State, r)
-			break
+		if err := p.apply(fsm.Assign{Moves: r.Moves, At: p.at}); err != nil {
+			return out, fmt.Errorf("make the moves of the plan: %w", err)
 		}
 	}
 	for slot := range p.State.Slots() {
@@ -161,6 +162,16 @@ func reckon(before, p picture) (planned, error) {
 		out.Members = append(out.Members, *shares[name])
 	}
 	return out, nil
+}
+
+// mostPlans is far above what it takes to move everything twice: all moves of an item
+// go into one command, so that it may hold fewer than it could.
+func mostPlans(spec *fsm.Spec) int {
+	slots := 0
+	for _, sys := range spec.Systems {
+		slots += len(sys.Items) * sys.Ranks()
+	}
+	return 16 + slots/(fsm.MaxMoves/4)
 }
 
 // move notes a move as the State is before it.
