@@ -142,6 +142,79 @@ func TestSpread(t *testing.T) {
 	})
 }
 
+// TestWeightsWithinBound: items that weigh unequally are spread so that two members
+// differ by no more than the heaviest item of who bears more (placement/DESIGN.md).
+func TestWeightsWithinBound(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		c := newCluster(t)
+		members := names("n", rapid.IntRange(2, 7).Draw(rt, "members"))
+		for _, m := range members {
+			c.server(m, 0, "s")
+		}
+		weights := rapid.SliceOfN(rapid.IntRange(1, 20), 1, 40).Draw(rt, "weights")
+		c.system("s", fsm.Shard, fsm.AtLeastOne, names("d", len(weights))...)
+		c.change("s", func(sys *fsm.System) {
+			sys.NoBrake = true
+			for i := range sys.Items {
+				sys.Items[i].Weight = weights[i]
+			}
+		})
+		c.commit()
+		c.up(members...)
+		w := &walk{cluster: c, rt: rt}
+		w.exhaust()
+		w.withinBound()
+	})
+}
+
+func (w *walk) withinBound() {
+	load, heaviest := map[fsm.MemberID]int{}, map[fsm.MemberID]int{}
+	for slot := range w.state.Slots() {
+		item, _ := itemOf(w.state.Spec().Systems[slot.System], slot.Item)
+		load[slot.Owner] += item.Load()
+		heaviest[slot.Owner] = max(heaviest[slot.Owner], item.Load())
+	}
+	for a := range w.state.Members() {
+		for b := range w.state.Members() {
+			if load[a]-load[b] > heaviest[a] {
+				w.rt.Fatalf("%s bears %d, %s %d, and no item of %s is heavier than %d", a, load[a], b, load[b], a, heaviest[a])
+			}
+		}
+	}
+}
+
+// TestManyAgainstOracle is a walk with more members and items: no single item could be
+// elsewhere and anything be better.
+func TestManyAgainstOracle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &walk{newCluster(t), rt, rapid.SampledFrom([]wishes{{}, {shares: true}, {prefer: true}}).Draw(rt, "ask")}
+		members := names("n", rapid.IntRange(5, 10).Draw(rt, "members"))
+		for _, m := range members {
+			w.drawServer(m)
+			server := w.spec.Servers[fsm.MemberID(m)]
+			server.Systems = []fsm.SystemID{"s"}
+			w.spec.Servers[server.Name] = server
+		}
+		w.system("s", fsm.Shard, fsm.AtLeastOne, names("d", rapid.IntRange(10, 30).Draw(rt, "data"))...)
+		w.change("s", w.drawWishes)
+		w.commit()
+		w.up(members...)
+		w.plans(0)
+		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
+			m := rapid.SampledFrom(members).Draw(rt, "member")
+			if state, _ := w.state.Member(fsm.MemberID(m)); state.Up {
+				w.down(m)
+			} else {
+				w.up(m)
+			}
+			w.plans(0)
+		}
+	})
+}
+
 // TestSameEverywhere: the order in which things were said, and that of maps, changes
 // nothing.
 func TestSameEverywhere(t *testing.T) {
