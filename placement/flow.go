@@ -36,7 +36,7 @@ type class struct {
 // steps what there is.
 const (
 	mostArcs  = 1 << 22
-	mostSteps = 1 << 28
+	mostSteps = 1 << 26
 )
 
 // solve makes of what a scope has the best, all else left where it is.

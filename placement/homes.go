@@ -156,7 +156,7 @@ func (h *housing) unhouse() {
 	}
 	if h.g.choosy || h.ranks > 1 && h.zones > 1 || len(h.g.company) > 0 {
 		for i := range int32(h.g.units) {
-			if !out[i] && h.unsettled(i) {
+			if !out[i] && !h.surelySettled(i) && h.unsettled(i) {
 				out[i] = true
 				h.work = append(h.work, i)
 			}
@@ -173,6 +173,25 @@ func (h *housing) unhouse() {
 	}
 	h.short = false
 	slices.Sort(h.work)
+}
+
+// surelySettled reports whether a unit is as well at home as can be without looking at
+// all members.
+func (h *housing) surelySettled(i int32) bool {
+	list := h.g.prefer(i)
+	if len(h.g.company) > 0 || len(list) > 0 && (h.ranks > 1 || h.g.seat[h.of(i)[0]].id != list[0]) {
+		return false
+	}
+	zones := h.zoned[:h.zones]
+	clear(zones)
+	least, most := h.ranks, 0
+	for _, m := range h.of(i) {
+		zones[h.seat[m].zone]++
+	}
+	for _, n := range zones {
+		least, most = min(least, n), max(most, n)
+	}
+	return h.ranks == 1 || most <= least+1
 }
 
 // deal finds homes for the units that lack one.

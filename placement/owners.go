@@ -36,6 +36,11 @@ func (g *group) owners() {
 	for _, i := range o.heaviestFirst(o.orphans) {
 		o.adopt(i)
 	}
+	for _, i := range o.work {
+		if o.astray(i) {
+			o.loose = append(o.loose, i)
+		}
+	}
 	o.settle()
 	for _, i := range o.work {
 		o.rank(i)
@@ -85,24 +90,33 @@ func (o *owning) sort() {
 	}
 	o.unload()
 	o.preload()
-	o.loose = o.work
+}
+
+// astray reports whether a unit is with a member that is neither its home nor
+// preferred: others would do as well.
+func (o *owning) astray(i int32) bool {
+	for _, m := range o.of(i) {
+		if m != nobody && o.g.cost(i, m)&(1<<atHome) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *owning) atHome(i int32) bool {
 	g := o.g
+	if list := g.prefer(i); len(list) > 0 {
+		own := g.own[i]
+		return g.ranks == 1 && own != nobody && g.seat[own].id == list[0] && g.seat[own].grade == ready &&
+			!g.fixed[i] && !g.special(i) && len(g.company) == 0
+	}
 	for at := int(i) * g.ranks; at < (int(i)+1)*g.ranks; at++ {
 		home := g.home[at]
 		if home == nobody || home != g.own[at] || g.seat[home].grade != ready || g.fixed[int32(at)] {
 			return false
 		}
 	}
-	if len(g.bad) == 0 && len(g.ties.with) == 0 && !g.choosy && len(g.company) == 0 {
-		return true
-	}
-	if g.special(i) || len(g.company) > 0 {
-		return false
-	}
-	return len(g.prefer(i)) == 0
+	return len(g.company) == 0 && !g.special(i)
 }
 
 // unload takes what is too much from members that are at home with it: the last.
