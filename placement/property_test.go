@@ -187,23 +187,23 @@ func (w *walk) withinBound() {
 // elsewhere and anything be better.
 func TestManyAgainstOracle(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes a minute")
+		t.Skip("it takes half a minute")
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &walk{newCluster(t), rt, rapid.SampledFrom([]wishes{{}, {shares: true}, {prefer: true}}).Draw(rt, "ask")}
-		members := names("n", rapid.IntRange(5, 10).Draw(rt, "members"))
+		members := names("n", rapid.IntRange(5, 7).Draw(rt, "members"))
 		for _, m := range members {
 			w.drawServer(m)
 			server := w.spec.Servers[fsm.MemberID(m)]
 			server.Systems = []fsm.SystemID{"s"}
 			w.spec.Servers[server.Name] = server
 		}
-		w.system("s", fsm.Shard, fsm.AtLeastOne, names("d", rapid.IntRange(10, 30).Draw(rt, "data"))...)
+		w.system("s", fsm.Shard, fsm.AtLeastOne, names("d", rapid.IntRange(10, 14).Draw(rt, "data"))...)
 		w.change("s", w.drawWishes)
 		w.commit()
 		w.up(members...)
 		w.plans(0)
-		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 2).Draw(rt, "steps") {
 			m := rapid.SampledFrom(members).Draw(rt, "member")
 			if state, _ := w.state.Member(fsm.MemberID(m)); state.Up {
 				w.down(m)
