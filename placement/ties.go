@@ -11,7 +11,8 @@ type ties struct {
 // where is which members have what of a system.
 type where struct {
 	id    fsm.SystemID
-	any   map[fsm.MemberID]bool
+	any   map[fsm.MemberID]bool         // who goes on having something of it
+	still map[fsm.MemberID]bool         // who else is up and has something of it, for now
 	items map[fsm.ItemID][]fsm.MemberID // nil: nobody asks for single items
 }
 
@@ -21,9 +22,30 @@ func (p *planning) tiesOf(sys *fsm.System) *ties {
 		t.with = append(t.with, p.where(id, sys.Items))
 	}
 	for _, id := range sys.Apart {
-		t.apart = append(t.apart, p.where(id, nil))
+		w := p.where(id, nil)
+		w.still = p.still(id)
+		t.apart = append(t.apart, w)
 	}
 	return t
+}
+
+// still finds who has something of a system that nobody is to have instead: it serves
+// it no longer, or is on its way out, and holds it until another can.
+func (p *planning) still(id fsm.SystemID) map[fsm.MemberID]bool {
+	out := map[fsm.MemberID]bool{}
+	g, items, at := p.groups[id], p.spec.Systems[id].Items, 0
+	for slot := range p.state.SlotsOf(id) {
+		for at < len(items) && items[at].ID < slot.Item {
+			at++
+		}
+		if slot.Owner == "" || out[slot.Owner] || at == len(items) || items[at].ID != slot.Item {
+			continue
+		}
+		if m, _ := p.state.Member(slot.Owner); m.Up && (g == nil || g.stopped || p.ownerOf(slot.Key, g, at) == "") {
+			out[slot.Owner] = true
+		}
+	}
+	return out
 }
 
 // where finds who has what of a system: as planned, if it is, else as it stands.
@@ -99,7 +121,7 @@ func (t *ties) ruled(m fsm.MemberID) string {
 		}
 	}
 	for _, w := range t.apart {
-		if w.any[m] {
+		if w.any[m] || w.still[m] {
 			return string(m) + " has something of " + string(w.id)
 		}
 	}
