@@ -301,8 +301,9 @@ func (h *housing) rank() {
 	for i := range int32(h.g.units) {
 		h.rankOne(i, first)
 	}
-	if h.g.rehome {
+	if h.g.rehome || h.g.fresh {
 		h.levelFirst(first)
+		h.passFirst(first)
 	}
 }
 
@@ -332,26 +333,5 @@ func (h *housing) rankOne(i int32, first []int64) {
 	}
 	if to[0] != nobody {
 		first[to[0]] += h.weight(i)
-	}
-}
-
-// levelFirst changes ranks about until no member is the first home of more than
-// another that could be instead, by more than one.
-func (h *housing) levelFirst(first []int64) {
-	for changed := true; changed; {
-		changed = false
-		for i := range int32(h.g.units) {
-			to, w := h.of(i), h.weight(i)
-			for r := 1; r < h.ranks && to[0] != nobody && len(h.g.prefer(i)) == 0; r++ {
-				a, b := to[0], to[r]
-				if b == nobody || (2*first[a]-w)*h.seat[b].share <= (2*first[b]+w)*h.seat[a].share {
-					continue
-				}
-				to[0], to[r] = b, a
-				first[a] -= w
-				first[b] += w
-				changed = true
-			}
-		}
 	}
 }
