@@ -97,6 +97,7 @@ func (n *ipNetwork) settled() {
 		}
 		return n.acquired()
 	})
+	n.forget()
 	n.ready()
 }
 

@@ -75,6 +75,7 @@ func (n *holdsAll) home() *lab.Host {
 		}
 		return n.acquired()
 	})
+	n.forget()
 	n.ready()
 	return holder
 }

@@ -253,6 +253,7 @@ func (s *scene) home() {
 		}
 		return s.acquired()
 	})
+	s.forget()
 	for _, a := range s.g.addrs() {
 		s.echoed(settleLimit, a, s.victim)
 	}

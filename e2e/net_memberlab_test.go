@@ -131,6 +131,7 @@ func (n *memberNetwork) calm() {
 		}
 		return nil
 	})
+	n.forget()
 }
 
 func (n *memberNetwork) isCalm(h *lab.Host) error {

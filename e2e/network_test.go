@@ -191,6 +191,34 @@ func (n *network) assign(h *lab.Host) (api.Assign, error) {
 	return cl.Assign(ctx, "", false)
 }
 
+// forget has the cluster forget what it has moved of late: more happens here in three
+// minutes than elsewhere in a year, and an item that has moved three times in three
+// minutes stays where it is.
+func (n *network) forget() {
+	n.t.Helper()
+	n.eventually(settleLimit, "a leader forgets", func() error {
+		err := errors.New("no daemon runs")
+		for _, h := range n.Hosts {
+			if !h.Running() {
+				continue
+			}
+			if err = n.cleanup(h); err == nil {
+				return nil
+			}
+		}
+		return err
+	})
+}
+
+func (n *network) cleanup(h *lab.Host) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	cl := h.API()
+	defer cl.Close()
+	_, err := cl.Cleanup(ctx, api.Cleanup{})
+	return err
+}
+
 // eventually looks again every 25 ms until ok is nil: seldom enough not to keep
 // daemons busy that have heartbeats to send every 10.
 func (n *network) eventually(limit time.Duration, what string, ok func() error) {
