@@ -27,6 +27,7 @@ func Explain(v View, k fsm.Key) (Explanation, bool) {
 	}
 	pl.held, pl.unplaced = slices.DeleteFunc(pl.held, func(h Held) bool { return h.Key != k }), nil
 	g.emitItem(item)
+	g.waitItem(item)
 	slot, _ := v.State.Slot(k)
 	e := Explanation{Key: k, Owner: slot.Owner, Home: slot.Home, Reason: slot.Reason, Candidates: g.candidatesOf(item)}
 	for at := range pl.held {
@@ -77,6 +78,8 @@ func (g *group) candidatesOf(item int) []Candidate {
 			c.Can, c.Why = true, "could take it, but has not been up for long enough"
 		case g.grade(unit, m) == fit:
 			c.Can, c.Why = true, "could take it, but is not settled yet"
+		case g.v.Well != nil && s.well < g.sys.Failback:
+			c.Can, c.Why = true, "could take it, but not yet from who can keep it"
 		default:
 			c.Can, c.Why = true, "could take it"
 		}

@@ -99,3 +99,38 @@ func (g *group) wait() {
 		}
 	}
 }
+
+// waiting says of what is to go home, but not before its home has been well for as long
+// as Failback says, that it waits for that.
+func (g *group) waiting() {
+	recent := func(s seat) bool { return s.usable && s.well < g.sys.Failback }
+	if g.v.Well == nil || g.stopped || g.sys.Failback <= 0 || !slices.ContainsFunc(g.seat, recent) {
+		return
+	}
+	for item := range g.sys.Items {
+		if len(g.held) >= fsm.MaxMoves {
+			return
+		}
+		g.waitItem(item)
+	}
+}
+
+func (g *group) waitItem(item int) {
+	for rank := range g.ranks {
+		at := g.unitOf(item)*g.ranks + rank
+		own, home := g.own[at], g.home[at]
+		if own == nobody || home == nobody || own == home || g.final[at] != own || g.stopped {
+			continue
+		}
+		s, slot := &g.seat[home], int32(item*g.ranks+rank)
+		mark := g.marks[slot]
+		if g.v.Well == nil || !s.usable || s.rule != "" || s.well >= g.sys.Failback || mark.braked || g.damped(slot, mark) > 0 {
+			continue
+		}
+		g.keepBack(Held{
+			Move: fsm.Move{Key: g.keyOf(item, rank), Was: g.all[slot].token, To: s.id, Reason: "home again", Cause: fsm.CauseHome},
+			Why:  fmt.Sprintf("%s has been well for %v of %v", s.id, s.well.Truncate(time.Second), g.sys.Failback),
+			For:  g.sys.Failback - s.well,
+		})
+	}
+}

@@ -20,7 +20,9 @@ type Planner struct{ memory memory }
 func (p *Planner) Plan(v View) Result {
 	pl := p.planning(v)
 	for _, id := range pl.systems() {
-		pl.place(id).emit()
+		g := pl.place(id)
+		g.emit()
+		g.waiting()
 	}
 	return pl.result()
 }
