@@ -41,11 +41,25 @@ func (p *planning) still(id fsm.SystemID) map[fsm.MemberID]bool {
 		if slot.Owner == "" || out[slot.Owner] || at == len(items) || items[at].ID != slot.Item {
 			continue
 		}
-		if m, _ := p.state.Member(slot.Owner); m.Up && (g == nil || g.stopped || p.ownerOf(slot.Key, g, at) == "") {
+		if m, _ := p.state.Member(slot.Owner); m.Up && (g == nil || g.stopped || g.stuck(at, slot.Rank)) {
 			out[slot.Owner] = true
 		}
 	}
 	return out
+}
+
+// stuck reports whether nobody is to have a slot, and its owner does not lose it for that.
+func (g *group) stuck(item, rank int) bool {
+	unit, k := int32(g.unitOf(item)), g.all[item*g.ranks+rank]
+	from := g.local[k.owner+1]
+	switch {
+	case g.final[int(unit)*g.ranks+rank] != nobody:
+		return false
+	case from != nobody && (g.forbidden(unit, from) || contains(g.finalOf(unit), from)):
+		return false
+	default:
+		return !g.droppable(unit, from, k)
+	}
 }
 
 // where finds who has what of a system: as planned, if it is, else as it stands.
