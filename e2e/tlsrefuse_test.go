@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,13 +174,13 @@ func TestChangeOverToOwnCertificates(t *testing.T) {
 		}
 	}
 	c.becomes(60*time.Second, "flip", allActive)
-	var st api.Status
-	if err := json.Unmarshal([]byte(c.ok("flip", "status", "--json")), &st); err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range st.Members {
-		if m.TCP.Code != api.FindOK && m.TCP.Code != api.FindSelf {
-			t.Errorf("%s: %+v", m.Name, m.TCP)
+	c.eventually(30*time.Second, "flip reaches the others", func() error {
+		st, err := c.status("flip")
+		for _, m := range st.Members {
+			if m.TCP.Code != api.FindOK && m.TCP.Code != api.FindSelf {
+				err = errors.Join(err, fmt.Errorf("%s: %+v", m.Name, m.TCP))
+			}
 		}
-	}
+		return err
+	})
 }
