@@ -24,7 +24,7 @@ func (c *Core) Report() fsm.Report {
 			r.Acquired = append(r.Acquired, fsm.Claim{Key: s.key, Member: c.cfg.Self, Epoch: c.epoch, Token: s.want.Token})
 		}
 		if c.failedUnreported(s) {
-			r.Failed = append(r.Failed, fsm.Failure{Key: s.key, Token: s.want.Token, Err: s.failure()})
+			r.Failed = append(r.Failed, s.failure())
 		}
 		for i := range s.owe {
 			o := &s.owe[i]
@@ -81,11 +81,12 @@ func (c *Core) failedUnreported(s *slot) bool {
 }
 
 // failure is what is reported of a slot that failed.
-func (s *slot) failure() string {
+func (s *slot) failure() fsm.Failure {
+	f := fsm.Failure{Key: s.key, Token: s.want.Token, Err: s.err}
 	if s.unfit != "" && !s.absent && !s.want.Maintained {
-		return s.unfit
+		f.Err, f.Unfit = s.unfit, true
 	}
-	return s.err
+	return f
 }
 
 func (c *Core) letGo(s *slot, o *fsm.Owed) bool {

@@ -39,7 +39,8 @@ Systems cannot go round in a circle.
 
 ### What is held back
 
-An item that was moved %d times within %s is moved no more until that time is over, unless its owner is down or leaves.
+An item that was moved %d times within %s is moved no more until that time is over, unless its owner is down, leaves, or cannot
+hold it for want of a link or a route.
 
 The **brake**: when more than half of the servers of a system, and at least two, are lost within 10 s, those that are left may be lost by
 what they would have to bear, or it is not they that fail but the network around them. Then nothing of the system is moved any more. And an

@@ -111,6 +111,8 @@ func (c *change) failsAgain(slot *Slot, f Failure, on MemberID) {
 	switch {
 	case slot.Braked || slot.Owner != on || slot.Token != f.Token || slot.Cause != CauseFailed:
 		return
+	case f.Unfit: // somebody else's machine may well do
+		return
 	case moved == 0 || c.when-slot.Moved[moved-1] > RecentFor.Milliseconds():
 		return
 	case c.next.spec.Systems[slot.System].NoBrake:
@@ -206,12 +208,12 @@ func (s *Slot) recent(cause Cause, when int64) []int64 {
 }
 
 // damped reports whether moves of a cause are made so many times only within RecentFor:
-// their owner was up, and could have kept the item.
+// their owner was up, and could have gone on with the item.
 func (c Cause) damped() bool {
 	switch c {
 	case CauseFailed, CauseRule, CauseHome, CauseBalance:
 		return true
-	case CauseNone, CauseFirst, CauseDown, CauseLeaving:
+	case CauseNone, CauseFirst, CauseDown, CauseLeaving, CauseUnfit:
 		return false
 	default:
 		return false

@@ -167,6 +167,11 @@ func TestBrakeWhenItFailsAgain(t *testing.T) {
 		{"at the end of the time", nil, func(d *driver) { d.cause(oneX, "b", CauseFailed, second(1)); d.fails(oneX, second(181)) }, true},
 		{"later", nil, func(d *driver) { d.cause(oneX, "b", CauseFailed, second(1)); d.fails(oneX, second(182)) }, false},
 		{"moved for something else", nil, func(d *driver) { d.cause(oneX, "b", CauseHome, second(1)); d.fails(oneX, second(2)) }, false},
+		{"a machine that cannot hold it", nil, func(d *driver) {
+			d.cause(oneX, "b", CauseFailed, second(1))
+			d.must(Report{Member: "b", Epoch: d.epoch("b"), Failed: []Failure{{Key: oneX, Token: d.slot(oneX).Token, Err: "no link", Unfit: true}}, At: second(2)})
+		}, false},
+		{"after one that could not hold it", nil, func(d *driver) { d.cause(oneX, "b", CauseUnfit, second(1)); d.fails(oneX, second(2)) }, false},
 		{"an older owner", nil, func(d *driver) {
 			d.cause(oneX, "b", CauseFailed, second(1))
 			d.must(Report{Member: "a", Epoch: d.epoch("a"), Failed: []Failure{{Key: oneX, Token: d.slot(oneX).Outstanding[0].Token}}, At: second(2)})

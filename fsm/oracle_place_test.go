@@ -142,7 +142,7 @@ func (o *oracle) lose(id MemberID) {
 
 // failsAgain: it was moved since it had failed, at most 180 s ago, and fails there.
 func (o *oracle) failsAgain(s *oracleSlot, f Failure, m MemberID) {
-	if s.owner != m || s.token != f.Token || s.cause != CauseFailed || len(s.moved) == 0 || o.spec.Systems[f.System].NoBrake {
+	if s.owner != m || s.token != f.Token || s.cause != CauseFailed || f.Unfit || len(s.moved) == 0 || o.spec.Systems[f.System].NoBrake {
 		return
 	}
 	if o.now-s.moved[len(s.moved)-1] <= 180_000 {

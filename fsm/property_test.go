@@ -87,7 +87,7 @@ func (w *world) someMoves() []Move {
 			m.Home = w.anyMember()
 		}
 		if m.Cause = CauseFailed; w.chance(60) {
-			m.Cause = Cause(w.roll(8))
+			m.Cause = Cause(w.roll(9))
 		}
 		out = append(out, m)
 	}

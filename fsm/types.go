@@ -99,7 +99,7 @@ type Slot struct {
 	Outstanding      []Entry // never contains Owner at Token
 	Seen             *Seen   `codec:",omitempty"` // nil: nobody has looked yet
 	Cause            Cause   `codec:",omitempty"` // of the move that gave Token
-	// Moved is when it was moved of late from an owner that was not down, oldest first,
+	// Moved is when it was moved of late from an owner that could hold it, oldest first,
 	// in Unix milliseconds by the proposers' clocks: at most MaxRecent, those of
 	// RecentFor.
 	Moved []int64 `codec:",omitempty"`
@@ -109,7 +109,7 @@ type Slot struct {
 }
 
 // MaxRecent moves of a slot within RecentFor are the most that are made while its owner
-// is up. Networks count too: an EVPN fabric gives a MAC address up that has moved five
+// is up and fit to hold it. Networks count too: an EVPN fabric gives a MAC address up that has moved five
 // times in 180 s.
 const (
 	MaxRecent = 3
@@ -125,10 +125,11 @@ const (
 	CauseFirst         // nobody had it yet, or any more
 	CauseDown          // its owner is down
 	CauseLeaving       // its owner leaves, is to be taken out, or may hold nothing for now
-	CauseFailed        // it failed on its owner, or cannot be held there
+	CauseFailed        // it failed on its owner
 	CauseRule          // its owner may not have it: it serves or is selected no longer, zones, capacity, with, apart
 	CauseHome          // its home, or a member that it prefers, can have it again
 	CauseBalance       // its owner had more than its share
+	CauseUnfit         // its owner's machine cannot hold it for now: a link or a route is missing
 )
 
 // String is the word that the API uses.
@@ -150,6 +151,8 @@ func (c Cause) String() string {
 		return "home"
 	case CauseBalance:
 		return "balance"
+	case CauseUnfit:
+		return "unfit"
 	default:
 		return "unknown"
 	}
@@ -205,6 +208,9 @@ type Failure struct {
 	Key
 	Token Token
 	Err   string
+	// Unfit: nothing was wrong with the item: the machine cannot hold it for now, and the
+	// member says so when it can again.
+	Unfit bool `codec:",omitempty"`
 }
 
 // Voters is the committed list of Raft voters; it comes from

@@ -190,12 +190,12 @@ func (c *cluster) removing(name string, on bool) {
 }
 
 // fail says that a hook of a slot failed at its owner.
-func (c *cluster) fail(name string, key fsm.Key, text string) {
+func (c *cluster) fail(name string, key fsm.Key, text string, unfit bool) {
 	c.t.Helper()
 	slot, _ := c.state.Slot(key)
 	c.apply(fsm.Report{
 		Member: fsm.MemberID(name), Epoch: c.epoch(name),
-		Failed: []fsm.Failure{{Key: key, Token: slot.Token, Err: text}}, At: c.now,
+		Failed: []fsm.Failure{{Key: key, Token: slot.Token, Err: text, Unfit: unfit}}, At: c.now,
 	})
 	if _, ok := c.state.FailureOf(fsm.MemberID(name), key); !ok {
 		c.t.Fatalf("the failure of %s for %v was not remembered", name, key)

@@ -45,10 +45,10 @@ func (g *group) heldPlaces() map[int32]bool {
 }
 
 // damped is for how long a slot is still to stay where it is; not at all if its owner
-// can hold nothing.
+// can hold nothing, or not this.
 func (g *group) damped(at int32, m mark) time.Duration {
 	owner := g.all[at].owner
-	if g.v.Now == 0 || owner == nobody || g.why[g.names[owner]] != "" {
+	if g.v.Now == 0 || owner == nobody || g.why[g.names[owner]] != "" || g.unfit(at, g.names[owner]) {
 		return 0
 	}
 	recent := m.moved[max(0, len(m.moved)-fsm.MaxRecent):]
@@ -56,6 +56,12 @@ func (g *group) damped(at int32, m mark) time.Duration {
 		return 0
 	}
 	return fsm.RecentFor - time.Duration(g.v.Now-recent[0])*time.Millisecond
+}
+
+// unfit reports whether a member's machine cannot hold a slot for now.
+func (g *group) unfit(at int32, m fsm.MemberID) bool {
+	k := g.keyOf(int(at)/g.ranks, int(at)%g.ranks)
+	return slices.ContainsFunc(g.failed[k], func(f failure) bool { return f.member == m && f.unfit })
 }
 
 // hold says of places that would change that they do not, and leaves all of them as

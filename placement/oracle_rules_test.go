@@ -198,7 +198,8 @@ func (r *rules) fixed(sys fsm.System, slot fsm.Slot) bool {
 	return r.braked(sys.Name) || slot.Braked || r.damped(slot)
 }
 
-// damped: it has moved often enough of late, and its owner is neither down nor leaving.
+// damped: it has moved often enough of late, and its owner is neither down nor leaving,
+// and its machine can hold it.
 func (r *rules) damped(slot fsm.Slot) bool {
 	recent := 0
 	for _, at := range slot.Moved {
@@ -206,7 +207,8 @@ func (r *rules) damped(slot fsm.Slot) bool {
 			recent++
 		}
 	}
-	return recent >= fsm.MaxRecent && r.usable(slot.Owner)
+	f, failed := r.state.FailureOf(slot.Owner, slot.Key)
+	return recent >= fsm.MaxRecent && r.usable(slot.Owner) && (!failed || !f.Unfit)
 }
 
 // braked: nothing of the system is moved.

@@ -182,6 +182,7 @@ func (j *judgement) causes(sys fsm.System, slot fsm.Slot, m fsm.Move) []fsm.Caus
 	case sys.Ranks() > 1 || sys.Split == fsm.ChooseOne: // another's loss may be the cause
 		return []fsm.Cause{
 			fsm.CauseFirst, fsm.CauseDown, fsm.CauseLeaving, fsm.CauseFailed, fsm.CauseRule, fsm.CauseHome, fsm.CauseBalance,
+			fsm.CauseUnfit,
 		}
 	case out:
 		return []fsm.Cause{fsm.CauseDown, fsm.CauseLeaving}
@@ -194,7 +195,7 @@ func (j *judgement) causes(sys fsm.System, slot fsm.Slot, m fsm.Move) []fsm.Caus
 	case !j.may(sys, m.Item, slot.Owner):
 		return []fsm.Cause{fsm.CauseRule}
 	case j.rate(sys, m.Item, slot.Owner) == rateFailed:
-		return []fsm.Cause{fsm.CauseFailed, fsm.CauseRule}
+		return []fsm.Cause{fsm.CauseFailed, fsm.CauseUnfit, fsm.CauseRule}
 	case j.homely(sys, slot.Key, m.To):
 		return []fsm.Cause{fsm.CauseHome, fsm.CauseBalance, fsm.CauseRule}
 	default: // capacity, or somebody else's item that can be nowhere else

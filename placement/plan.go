@@ -31,6 +31,7 @@ func (p *Planner) Plan(v View) Result {
 type failure struct {
 	member fsm.MemberID
 	text   string
+	unfit  bool
 }
 
 // planning is one call of Plan.
@@ -67,7 +68,7 @@ func (p *Planner) planning(v View) *planning {
 		}
 	}
 	for m, f := range v.State.Failures() {
-		pl.failed[f.Key] = append(pl.failed[f.Key], failure{m, f.Err})
+		pl.failed[f.Key] = append(pl.failed[f.Key], failure{m, f.Err, f.Unfit})
 	}
 	return pl
 }

@@ -164,7 +164,7 @@ func TestReasonIsBounded(t *testing.T) {
 	for range 300 {
 		long += "ä"
 	}
-	c.fail("n00000", fsm.Key{System: "s", Item: "d00000"}, long)
+	c.fail("n00000", fsm.Key{System: "s", Item: "d00000"}, long, false)
 	moves := c.plan(0)
 	if len(moves) != 1 || len(moves[0].Reason) > maxReason+60 {
 		t.Errorf("%d moves, %d bytes of reason", len(moves), len(moves[0].Reason))

@@ -235,7 +235,7 @@ func TestSameEverywhere(t *testing.T) {
 }
 
 // TestDamping: whatever happens to an item, it is not moved more than MaxRecent times
-// within RecentFor from owners that are neither down nor leaving.
+// within RecentFor from owners that are neither down nor leaving and fit to hold it.
 func TestDamping(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := settledWalk(t, rt, wishes{})
@@ -247,7 +247,8 @@ func TestDamping(t *testing.T) {
 			w.drawFailure()
 			before := w.state
 			for _, m := range w.exhaust() {
-				if slot, _ := before.Slot(m.Key); slot.Owner == "" || m.To == slot.Owner {
+				slot, _ := before.Slot(m.Key)
+				if f, _ := before.FailureOf(slot.Owner, m.Key); slot.Owner == "" || m.To == slot.Owner || f.Unfit {
 					continue
 				}
 				times := append(slices.Clip(moved[m.Key]), w.now)
@@ -273,7 +274,7 @@ func TestDampingIsNotFree(t *testing.T) {
 	for range 4 {
 		c.now += 1000
 		slot, _ := c.state.Slot(k)
-		c.fail(string(slot.Owner), k, "no")
+		c.fail(string(slot.Owner), k, "no", false)
 		for m := range c.state.Failures() {
 			if m != slot.Owner {
 				c.mend(string(m), k)

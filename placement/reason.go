@@ -71,6 +71,9 @@ func (g *group) cause(item int, s *step) (string, fsm.Cause) {
 	for rank := range g.ranks {
 		for _, f := range g.failed[g.keyOf(item, rank)] {
 			if f.member == owner && !keeps(g.grade(unit, s.from), g.top(unit)) {
+				if f.unfit {
+					return g.failedWhy(f), fsm.CauseUnfit
+				}
 				return g.failedWhy(f), fsm.CauseFailed
 			}
 		}
@@ -80,7 +83,7 @@ func (g *group) cause(item int, s *step) (string, fsm.Cause) {
 
 func (g *group) failedWhy(f failure) string {
 	text := strings.ToValidUTF8(f.text[:min(len(f.text), maxReason)], "")
-	if g.sys.Action == fsm.ActionIP {
+	if f.unfit || g.sys.Action == fsm.ActionIP {
 		return string(f.member) + " cannot hold it: " + text
 	}
 	return "the hook failed on " + string(f.member) + ": " + text

@@ -62,6 +62,7 @@ func (s *scripted) configure(verb string, args []string) (bool, error) {
 //	up NAME…    down NAME…    leave NAME       reboot NAME   settle NAME
 //	release NAME                               it confirms all that it may still hold
 //	fail NAME SYSTEM ITEM TEXT…                it failed there
+//	unfit NAME SYSTEM ITEM TEXT…               its machine cannot hold it for now
 //	mend NAME SYSTEM ITEM                      and would not any more
 //	cleanup [SYSTEM [ITEM]]                    what failed is forgotten, and what is braked is not
 //	maintain on|off [SYSTEM]
@@ -83,7 +84,7 @@ func (s *scripted) happen(verb string, args []string) (bool, error) {
 		s.settle(args[0])
 	case "release":
 		s.release(args[0])
-	case "fail", "mend":
+	case "fail", "unfit", "mend":
 		return true, s.hook(verb, args)
 	case "cleanup", "maintain":
 		s.admin(verb, append(args, "", ""))
@@ -112,7 +113,7 @@ func (s *scripted) hook(verb string, args []string) error {
 		s.mend(args[0], k)
 		return nil
 	}
-	s.fail(args[0], k, strings.Join(args[3:], " "))
+	s.fail(args[0], k, strings.Join(args[3:], " "), verb == "unfit")
 	return nil
 }
 

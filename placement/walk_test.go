@@ -274,7 +274,7 @@ func (w *walk) drawFailure() {
 	}
 	if len(owned) > 0 {
 		slot := rapid.SampledFrom(owned).Draw(w.rt, "slot")
-		w.fail(string(slot.Owner), slot.Key, "exit status 1")
+		w.fail(string(slot.Owner), slot.Key, "exit status 1", rapid.Bool().Draw(w.rt, "unfit"))
 	}
 }
 

@@ -65,7 +65,7 @@ func (w *World) watchMoves(before *fsm.State, moves []fsm.Move, res fsm.Result, 
 // that is only about to be called down is as good as down.
 func (w *World) restless(before *fsm.State, slot fsm.Slot, m fsm.Move, at int64) {
 	owner, _ := before.Member(slot.Owner)
-	if m.Cause == fsm.CauseDown || w.cfg.Manual || !owner.Up || owner.Leaving || before.Spec().Servers[slot.Owner].Removing || len(slot.Moved) < fsm.MaxRecent {
+	if m.Cause == fsm.CauseDown || m.Cause == fsm.CauseUnfit || w.cfg.Manual || !owner.Up || owner.Leaving || before.Spec().Servers[slot.Owner].Removing || len(slot.Moved) < fsm.MaxRecent {
 		return
 	}
 	if since := time.Duration(at-slot.Moved[0]) * time.Millisecond; since < fsm.RecentFor {
