@@ -140,6 +140,7 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	actors.Go(func() { n.member(inner) })
 	actors.Go(func() { n.greeter(inner) })
+	actors.Go(func() { n.forgetLeader(inner, r) })
 	actors.Go(func() { n.batch.run(inner, n.apply) })
 
 	var end error

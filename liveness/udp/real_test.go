@@ -215,7 +215,9 @@ func (s *servers) when(n *server, what string, so func(*fsm.State) bool) {
 		select {
 		case <-n.Changed(at):
 		case <-limit.C:
-			s.t.Fatalf("%s: not in time: %s", n.name, what)
+			leader, _ := n.Leader()
+			s.t.Fatalf("%s: not in time: %s\nleader %q\nbrakes %+v\nslots %+v\njournal %+v\nmembers %+v",
+				n.name, what, leader, state.Brakes(), slices.Collect(state.Slots()), state.Journal(), state.Members())
 		}
 	}
 }
