@@ -39,7 +39,7 @@ const (
 	vecWant           // waiting<<42 | early<<21
 	vecHome           // prefer<<21 | home
 	vecBalance        // squares of loads, each by its share
-	vecCopies
+	vecCopies         // copies to be made<<21 | ranks of those that stay
 )
 
 const sumBits = 21

@@ -24,7 +24,7 @@ type flow struct {
 type class struct {
 	units  []int32
 	cost   []rated // by member
-	mine   []bool
+	copies []int64 // by member: vecCopies
 	has    []int32 // units with each member
 	zone   []int32 // and in each zone
 	placed int
@@ -95,9 +95,12 @@ func (f *flow) classify(scope []int32) bool {
 
 func (f *flow) newClass(i int32) class {
 	n := len(f.seat)
-	c := class{cost: make([]rated, n), mine: make([]bool, n), has: make([]int32, n), zone: make([]int32, f.zones), need: f.need(i)}
+	c := class{cost: make([]rated, n), copies: make([]int64, n), has: make([]int32, n), zone: make([]int32, f.zones), need: f.need(i)}
 	for m := range int32(n) {
-		c.cost[m], c.mine[m] = f.cost(i, m), f.mine(i, m)
+		c.cost[m], c.copies[m] = f.cost(i, m), 1<<sumBits
+		if f.mine(i, m) {
+			c.copies[m] = int64(f.turn(i, m)) // the highest rank goes first: no other changes hands for it
+		}
 	}
 	return c
 }
@@ -229,9 +232,7 @@ func (f *flow) arcs(at int) {
 			continue
 		}
 		v := cost.vec()
-		if !c.mine[m] {
-			v[vecCopies] = 1
-		}
+		v[vecCopies] = c.copies[m]
 		gate, member := f.gate(at, int32(m)), f.member(int32(m))
 		if c.has[m] < many {
 			f.relax(gate, member, &v, 1)

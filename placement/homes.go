@@ -26,6 +26,9 @@ func (g *group) homes() {
 		h.unhouse()
 	}
 	h.deal(among)
+	if h.ranks > 1 {
+		h.countFirst()
+	}
 	h.settle()
 	h.rank()
 }
@@ -89,7 +92,7 @@ func (g *group) homeStage(missing []int32) *housing {
 	}
 	h.stage = &stage{
 		loads: newLoads(g.seat), zones: g.zones, ranks: g.ranks, weight: g.weight,
-		need: func(int32) int { return g.ranks }, cost: h.cost, mine: h.mine, tie: h.tie, kind: h.kind,
+		need: func(int32) int { return g.ranks }, cost: h.cost, mine: h.mine, turn: func(i, m int32) int { return turnOf(h.wasOf(i), m) }, tie: h.tie, kind: h.kind,
 		kept:  func(int32) int { return 0 },
 		takes: func(s *seat) bool { return s.counts && s.chosen }, guest: func(int32) bool { return false },
 		even: !g.weighty, alike: g.ranks == 1 && !g.choosy, to: g.home, work: missing, zoned: make([]int, g.zones),
@@ -304,6 +307,16 @@ func (h *housing) rank() {
 	if h.g.rehome || h.g.fresh {
 		h.levelFirst(first)
 		h.passFirst(first)
+	}
+}
+
+// countFirst counts as the first home of a unit whoever was, or was chosen first.
+func (h *housing) countFirst() {
+	h.first = make([]int64, len(h.seat))
+	for i := range int32(h.g.units) {
+		if m := h.of(i)[0]; m != nobody {
+			h.first[m]++
+		}
 	}
 }
 

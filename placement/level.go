@@ -13,16 +13,19 @@ func (st *stage) level() {
 	}
 }
 
-// looseOn are the loose units that each member has; nil if they are level already.
+// looseOn are the loose units that each member has, those last of which it has a high
+// rank or none yet; nil if they are level already.
 func (st *stage) looseOn() [][]int32 {
 	if len(st.loose) == 0 || st.balanced() {
 		return nil
 	}
 	on := make([][]int32, len(st.seat))
-	for _, i := range st.loose {
-		for _, m := range st.of(i) {
-			if m != nobody {
-				on[m] = append(on[m], i)
+	for turn := range st.ranks + 1 {
+		for _, i := range st.loose {
+			for _, m := range st.of(i) {
+				if m != nobody && st.turn(i, m) == turn {
+					on[m] = append(on[m], i)
+				}
 			}
 		}
 	}
@@ -91,9 +94,15 @@ func (st *stage) levelAny(on [][]int32) bool {
 	return false
 }
 
-// give moves the last unit that can go from one member to another.
+// give moves the last unit that can go from one member to another; the first one from
+// who is the first home of more than its share, which then need not change ranks.
 func (st *stage) give(on [][]int32, from, to int32) bool {
-	for at := len(on[from]) - 1; at >= 0; at-- {
+	leading := st.leads(from)
+	for n := range on[from] {
+		at := n
+		if !leading {
+			at = len(on[from]) - 1 - n
+		}
 		i := on[from][at]
 		if !st.canGo(i, from, to) {
 			continue
@@ -104,6 +113,10 @@ func (st *stage) give(on [][]int32, from, to int32) bool {
 				members[r] = to
 			}
 		}
+		if st.first != nil && members[0] == to {
+			st.first[from]--
+			st.first[to]++
+		}
 		st.load[from] -= st.weight(i)
 		st.load[to] += st.weight(i)
 		on[from] = append(on[from][:at], on[from][at+1:]...)
@@ -111,6 +124,20 @@ func (st *stage) give(on [][]int32, from, to int32) bool {
 		return true
 	}
 	return false
+}
+
+// leads reports whether a member is the first home of more than its share.
+func (st *stage) leads(m int32) bool {
+	if st.first == nil {
+		return false
+	}
+	var units, shares int64
+	for at := range st.seat {
+		if units += st.first[at]; st.takes(&st.seat[at]) {
+			shares += st.seat[at].share
+		}
+	}
+	return (st.first[m]-1)*shares >= units*st.seat[m].share
 }
 
 // canGo reports whether a replica can go from one member to another at no cost but

@@ -52,7 +52,7 @@ func (g *group) ownerStage() *owning {
 	o := &owning{g: g}
 	o.stage = &stage{
 		loads: newLoads(g.seat), zones: g.zones, ranks: g.ranks, weight: g.weight,
-		need: o.need, cost: g.cost, mine: g.mine, tie: o.tie, kind: o.kind,
+		need: o.need, cost: g.cost, mine: g.mine, turn: func(i, m int32) int { return turnOf(g.ownOf(i), m) }, tie: o.tie, kind: o.kind,
 		kept:  func(i int32) int { return max(0, o.need(i)-g.lost(i)) },
 		takes: func(s *seat) bool { return s.grade > useless }, guest: func(i int32) bool { return g.lost(i) == 0 },
 		even: !g.weighty, alike: g.ranks == 1 && !g.choosy && len(g.bad) == 0 && len(g.ties.with) == 0,

@@ -57,7 +57,7 @@ func (g *group) seats() {
 		m, registered := g.state.Member(id)
 		why, out := g.why[id]
 		s := seat{
-			id: id, usable: !out, why: why, well: g.wellFor(id), counts: registered, chosen: selects(&g.sys, &server),
+			id: id, usable: !out, why: why, well: g.wellFor(id), counts: registered, chosen: g.sys.Selects(server),
 			share: int64(server.Share()), limit: noLimit, zone: zones[server.Zone], company: g.companyOf(&server),
 		}
 		if server.Capacity > 0 {
@@ -104,27 +104,9 @@ func (g *group) gradeOf(s *seat, m fsm.Member) int {
 func (g *group) companyOf(server *fsm.Server) rated {
 	var n rated
 	for _, id := range g.company {
-		if sys := g.spec.Systems[id]; !serves(server, id) || !selects(&sys, server) {
+		if sys := g.spec.Systems[id]; !serves(server, id) || !sys.Selects(*server) {
 			n++
 		}
 	}
 	return min(n, 1<<16-1)
-}
-
-// selects reports whether a server has the tags that a system asks for.
-func selects(sys *fsm.System, server *fsm.Server) bool {
-	matches := func(want fsm.Match) bool {
-		return slices.ContainsFunc(server.Tags, func(t fsm.Tag) bool {
-			return t.Name == want.Tag && (len(want.Values) == 0 || slices.Contains(want.Values, t.Value))
-		})
-	}
-	if sys.SelectAny {
-		return len(sys.Select) == 0 || slices.ContainsFunc(sys.Select, matches)
-	}
-	for _, want := range sys.Select {
-		if !matches(want) {
-			return false
-		}
-	}
-	return true
 }

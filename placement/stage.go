@@ -13,6 +13,7 @@ type stage struct {
 	need   func(i int32) int              // replicas to place, of ranks at most
 	cost   func(i, m int32) rated         // impossible: it may not be there
 	mine   func(i, m int32) bool          // it is there, or would be without a copy
+	turn   func(i, m int32) int           // which rank of it is there now; ranks: none
 	tie    func(i, m int32) int32         // the lowest first
 	kind   func(i int32, b []byte) []byte // units of one kind cost the same everywhere
 	kept   func(i int32) int              // replicas that are where they can stay
@@ -25,6 +26,7 @@ type stage struct {
 	loose  []int32                        // the units that may be moved to even the loads out
 	short  bool                           // a capacity stood in the way of what would be best for a unit
 	moved  int                            // to even the loads out
+	first  []int64                        // of homes: of how many units each member is the first; nil: no matter
 	cands  []candidate                    // scratch
 	zone   [][]candidate
 	zoned  []int // scratch: by zone
@@ -40,6 +42,14 @@ type candidate struct {
 }
 
 func (st *stage) of(i int32) []int32 { return st.to[int(i)*st.ranks : (int(i)+1)*st.ranks] }
+
+// turnOf is which of the ranks is with a member; their number if none is.
+func turnOf(members []int32, m int32) int {
+	if at := slices.Index(members, m); at >= 0 {
+		return at
+	}
+	return len(members)
+}
 
 // put gives a unit to members, or takes it from all.
 func (st *stage) put(i int32, members []int32) {
