@@ -36,6 +36,17 @@ func (s *State) inherits(m MemberID, id SystemID) bool {
 	return sys.Selects(s.spec.Servers[m]) && (sys.Action != ActionClient || member.HasProgram(id))
 }
 
+// Heirs is how many members can be given items of a system now.
+func (s *State) Heirs(id SystemID) int {
+	n := 0
+	for name := range s.spec.Servers {
+		if s.inherits(name, id) {
+			n++
+		}
+	}
+	return n
+}
+
 // others reports whether so many can take items of a system besides a member.
 func (s *State) others(m MemberID, id SystemID, want int) bool {
 	if s.stopped(id) {

@@ -18,7 +18,7 @@ type obstacle struct{ why, do string }
 
 // obstacles are all that keep a failover from being possible now. Who knows only his
 // own part cannot tell.
-func obstacles(st api.Status, spec *fsm.Spec) []obstacle {
+func obstacles(st api.Status, s *fsm.State, spec *fsm.Spec) []obstacle {
 	var out []obstacle
 	if st.Cluster.Leader == "" {
 		out = append(out, obstacle{why: noLeader})
@@ -29,14 +29,14 @@ func obstacles(st api.Status, spec *fsm.Spec) []obstacle {
 	out = append(out, missingVotes(st)...)
 	for _, sys := range st.Systems {
 		if sys.Items > 0 && spec.Systems[sys.Name].Split != fsm.Replicate {
-			out = append(out, obstaclesOf(st, sys, spec.Systems[sys.Name])...)
+			out = append(out, obstaclesOf(s, sys, spec.Systems[sys.Name])...)
 		}
 	}
 	return out
 }
 
 // obstaclesOf are those of one system.
-func obstaclesOf(st api.Status, sys api.System, conf fsm.System) []obstacle {
+func obstaclesOf(s *fsm.State, sys api.System, conf fsm.System) []obstacle {
 	var out []obstacle
 	if sys.Maintenance {
 		out = append(out, obstacle{why: fmt.Sprintf("system %s is under maintenance: nothing of it is moved", sys.Name)})
@@ -44,16 +44,20 @@ func obstaclesOf(st api.Status, sys api.System, conf fsm.System) []obstacle {
 	if sys.Braked {
 		out = append(out, obstacle{why: fmt.Sprintf("system %s is braked: nothing of it is moved", sys.Name)})
 	}
-	if n := serving(st, sys); n < 2 {
-		out = append(out, obstacle{
-			fmt.Sprintf("system %s: %d of its servers run: its items have nowhere else to go", sys.Name, n),
+	if n := s.Heirs(sys.Name); n < 2 {
+		o := obstacle{
+			fmt.Sprintf("system %s: %d of its servers run and may hold its items: they have nowhere else to go", sys.Name, n),
 			"start its other servers, or let another server list it",
-		})
+		}
+		if conf.Action == fsm.ActionClient {
+			o.do = "start its program, and flip, on its other servers"
+		}
+		out = append(out, o)
 	}
-	if conf.Guarantee == fsm.AtMostOne && conf.Action == fsm.ActionHooks && conf.Fence == "" && conf.TakeoverAfter <= 0 {
+	if conf.Guarantee == fsm.AtMostOne && conf.Action != fsm.ActionIP && conf.Fence == "" && conf.TakeoverAfter <= 0 {
 		out = append(out, obstacle{
-			fmt.Sprintf("system %s: at-most-one with hooks: after the loss of a machine its items wait for its return", sys.Name),
-			"nothing is broken: only the lost node itself knows that its hook's effect is gone; a `fence`, or a bet on time (takeover_after), ends the wait; at-least-one systems do not wait",
+			fmt.Sprintf("system %s: at-most-one with %s: after the loss of a machine its items wait for its return", sys.Name, holding(conf.Action)),
+			"nothing is broken: only the lost node itself knows that what held them is gone; a `fence`, or a bet on time (takeover_after), ends the wait; at-least-one systems do not wait",
 		})
 	}
 	return out
@@ -69,14 +73,11 @@ func failover(obstacles []obstacle) api.Failover {
 	return api.Failover{Possible: len(why) == 0, Why: why}
 }
 
-func serving(st api.Status, sys api.System) int {
-	n := 0
-	for _, m := range st.Members {
-		if m.State == api.MemberUp && slices.Contains(sys.Servers, m.Name) {
-			n++
-		}
+func holding(a fsm.Action) string {
+	if a == fsm.ActionClient {
+		return "programs"
 	}
-	return n
+	return "hooks"
 }
 
 // missingVotes names the members whose loss nobody could decide on.

@@ -60,7 +60,7 @@ func Compose(l Local, s *fsm.State, at fsm.Index) api.Status {
 	l.Outlook.show(&st)
 	st.Brakes = brakesOf(s)
 	st.Cluster = clusterOf(l, s, spec)
-	against := obstacles(st, spec)
+	against := obstacles(st, s, spec)
 	st.Cluster.Failover = failover(against)
 	st.Alarms = alarms(st, s, l, against)
 	return st
