@@ -196,6 +196,15 @@ func (c *Core) Clean(jobs []fsm.Job) {
 // changed.
 func (c *Core) Recheck() { c.all = true }
 
+// Retry has what could not be let go of tried again at once: what kept it may be gone.
+func (c *Core) Retry(keys []fsm.Key) {
+	for _, k := range keys {
+		if s := c.slots[k]; s != nil {
+			s.releaseAt, c.all = 0, true
+		}
+	}
+}
+
 // Stop ends all wanting, for good: at-most-one items are let go of, with all
 // set also the others, and nothing is acquired any more. A `down` that failed is
 // tried again at once: who stops does not wait for a back-off to end.

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -53,6 +54,26 @@ func TestCoreAbsent(t *testing.T) {
 		if held := c.Held(); len(held) != 1 {
 			t.Errorf("held: %v", held)
 		}
+	}
+}
+
+// What could not be let go of waits before it is tried again, unless what kept it is
+// known to be gone.
+func TestCoreRetries(t *testing.T) {
+	c := NewCore(CoreConfig{Self: "n1", RetryFirst: time.Minute})
+	k := fsm.Key{System: "s", Item: "a"}
+	c.Set(fsm.Slice{At: 12, Epoch: 10, Want: []fsm.Job{{Key: k, Token: 11, Action: fsm.ActionClient}}})
+	start, _, _ := c.Step(0, true)
+	c.Done(0, start[0], nil)
+	c.Set(fsm.Slice{At: 13, Epoch: 10})
+	start, _, _ = c.Step(0, true)
+	c.Done(0, start[0], errors.New("it has not let go of it"))
+	if start, _, next := c.Step(time.Second, true); len(start) != 0 || next != time.Minute {
+		t.Fatalf("begun: %v, next at %v", start, next)
+	}
+	c.Retry([]fsm.Key{k, {System: "s", Item: "nothing"}})
+	if start, _, _ = c.Step(2*time.Second, true); len(start) != 1 || start[0].Kind != Release {
+		t.Errorf("begun: %v", start)
 	}
 }
 

@@ -84,6 +84,7 @@ type Executor struct {
 	sweep  []fsm.Job
 	// recheck: what is unfit is to be asked anew.
 	recheck bool
+	retry   []fsm.Key
 
 	mu     sync.Mutex // guards the rest; taken before inputs
 	core   *Core
@@ -174,6 +175,15 @@ func (x *Executor) Recheck() {
 	x.Wake()
 }
 
+// Retry has what could not be let go of tried again at once: what kept it may be gone.
+// It never blocks.
+func (x *Executor) Retry(keys []fsm.Key) {
+	x.inputs.Lock()
+	x.retry = append(x.retry, keys...)
+	x.inputs.Unlock()
+	x.Wake()
+}
+
 // Clear says whether the kernel gate may open, and for which epoch: see
 // Core.Clear.
 func (x *Executor) Clear() (fsm.Epoch, bool) {
@@ -258,8 +268,8 @@ func (x *Executor) Run(ctx context.Context, report func(context.Context, fsm.Rep
 func (x *Executor) takeInputs() {
 	x.inputs.Lock()
 	slice, lease, clean, recheck := x.slice, x.lease, x.clean, x.recheck
-	adopt, sweep := x.adopt, x.sweep
-	x.slice, x.clean, x.recheck, x.adopt, x.sweep = nil, nil, false, nil, nil
+	adopt, sweep, retry := x.adopt, x.sweep, x.retry
+	x.slice, x.clean, x.recheck, x.adopt, x.sweep, x.retry = nil, nil, false, nil, nil, nil
 	x.inputs.Unlock()
 	if adopt != nil {
 		x.core.Adopt(adopt)
@@ -276,4 +286,5 @@ func (x *Executor) takeInputs() {
 	if recheck {
 		x.core.Recheck()
 	}
+	x.core.Retry(retry)
 }

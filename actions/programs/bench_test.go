@@ -69,7 +69,8 @@ type bench struct {
 	mu    sync.Mutex
 	ended map[string]error
 	slots map[fsm.Key]fsm.Slot
-	asked int // Changed
+	asked int       // Changed
+	freed []fsm.Key // Freed
 }
 
 func inBubble(t *testing.T, test func(*bench)) {
@@ -80,6 +81,7 @@ func inBubble(t *testing.T, test func(*bench)) {
 			Self: "n1", Lease: func() (time.Duration, bool) { return 400 * time.Millisecond, true }, Log: zerolog.Nop(),
 			Slot:    func(k fsm.Key) (fsm.Slot, bool) { s, ok := b.slots[k]; return s, ok },
 			Changed: func() { b.mu.Lock(); b.asked++; b.mu.Unlock() },
+			Freed:   func(keys []fsm.Key) { b.mu.Lock(); b.freed = append(b.freed, keys...); b.mu.Unlock() },
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -195,5 +197,20 @@ func (b *bench) acks(events ...Event) {
 	}
 	if _, err := b.Ack(ProcessID{7, 1}, Ack{Session: "one", Seqs: seqs}); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// frees says of what Freed was told since.
+func (b *bench) frees(want ...fsm.ItemID) {
+	b.t.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var got []fsm.ItemID
+	for _, k := range b.freed {
+		got = append(got, k.Item)
+	}
+	if b.freed = nil; !slices.Equal(got, want) {
+		b.t.Errorf("freed %v, and %v is right", got, want)
 	}
 }

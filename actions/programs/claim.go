@@ -133,7 +133,7 @@ func (d *Driver) reconcile(y *system, items []Item) {
 	}
 	for k, s := range y.slots {
 		if s.phase == maybe && !said[k] {
-			d.gone(y, s)
+			d.gone(y, k, s)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func (d *Driver) compare(y *system, c Claim) {
 	for k, s := range y.slots {
 		has := s.phase == held || s.phase == acquiring && s.given != 0
 		if has && s.given <= c.Read && said[k] != s.given {
-			d.gone(y, s)
+			d.gone(y, k, s)
 		}
 	}
 }
@@ -204,7 +204,7 @@ func (d *Driver) Ack(from ProcessID, a Ack) (Acked, error) {
 	for _, it := range a.Gone {
 		k := fsm.Key{System: y.id, Item: it.ID, Rank: it.Rank}
 		if s := y.slots[k]; s != nil && s.given == it.Given && (s.phase == held || s.phase == acquiring) {
-			d.gone(y, s)
+			d.gone(y, k, s)
 		}
 	}
 	if a.Leave {
@@ -238,8 +238,7 @@ func (d *Driver) done(y *system, e *event) {
 	case e.Kind == Acquire && s.phase == acquiring:
 		s.turn(held)
 	case e.Kind == Release && s.phase == releasing:
-		s.lost = s.believed
-		s.turn(nowhere)
+		d.free(e.Key, s)
 	}
 }
 

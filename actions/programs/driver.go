@@ -39,7 +39,10 @@ type Config struct {
 	// Changed is told, outside the Driver's locks, when Absent or Systems may answer
 	// otherwise. It may not block.
 	Changed func()
-	Log     zerolog.Logger
+	// Freed is told, outside the Driver's locks, of what a program has no more for which
+	// a Release has waited in vain: the next one need not wait. It may not block.
+	Freed func([]fsm.Key)
+	Log   zerolog.Logger
 }
 
 // Driver is the actions.Driver of systems whose action is a program. Run must run.
@@ -51,6 +54,7 @@ type Driver struct {
 	waiting []*holder     // to be watched by Run
 	wake    chan struct{} // capacity 1: there is somebody to watch
 	notice  bool          // Changed is to be told
+	freed   []fsm.Key     // Freed is to be told of
 }
 
 var (
@@ -91,7 +95,18 @@ type slot struct {
 	event     *event // not acknowledged; nil: nothing is awaited
 	// believed: the Executor counts it as held. lost: wrongly so.
 	believed, lost bool
+	overdue        bool          // a Release has waited for it in vain
 	settled        chan struct{} // closed and replaced when phase changes
+}
+
+// free notes that a program has a slot no more.
+func (d *Driver) free(k fsm.Key, s *slot) {
+	s.lost = s.believed
+	if s.overdue {
+		d.freed = append(d.freed, k)
+	}
+	s.overdue = false
+	s.turn(nowhere)
 }
 
 func (s *slot) turn(p phase) {
@@ -105,16 +120,22 @@ func New(cfg Config) *Driver {
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
+	if cfg.Freed == nil {
+		cfg.Freed = func([]fsm.Key) {}
+	}
 	return &Driver{cfg: cfg, systems: map[fsm.SystemID]*system{}, wake: make(chan struct{}, 1)}
 }
 
 // unlock ends a change, and tells of it.
 func (d *Driver) unlock() {
-	notice := d.notice
-	d.notice = false
+	notice, freed := d.notice, d.freed
+	d.notice, d.freed = false, nil
 	d.mu.Unlock()
 	if notice {
 		d.cfg.Changed()
+	}
+	if len(freed) > 0 {
+		d.cfg.Freed(freed)
 	}
 }
 
@@ -233,6 +254,7 @@ func (d *Driver) Release(ctx context.Context, job fsm.Job) error {
 	defer d.unlock()
 	y := d.system(job.System)
 	s := y.slot(job.Key)
+	s.overdue = false
 	defer d.come(y, job.Key)
 	for {
 		h := y.holder
@@ -254,6 +276,7 @@ func (d *Driver) Release(ctx context.Context, job fsm.Job) error {
 		}
 		d.come(y, job.Key)
 		if err := d.wait(ctx, s, h); err != nil {
+			s.overdue = true
 			return d.overdue(&job, h, err)
 		}
 	}

@@ -82,7 +82,34 @@ func TestALateRelease(t *testing.T) {
 		b.acks(e...)
 		b.good("release a")
 		b.tells(s)
+		b.frees()
 	})
+}
+
+// What is let go of between two attempts is told of: the next one need not wait.
+func TestReleasedBetweenAttempts(t *testing.T) {
+	for name, let := range map[string]func(b *bench, p *fakeProcess, e []Event){
+		"acknowledged": func(b *bench, _ *fakeProcess, e []Event) { b.acks(e...) },
+		"ended":        func(_ *bench, p *fakeProcess, _ []Event) { p.end() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				p := newProcess(7)
+				s := b.claim(p, Claim{})
+				b.do(actions.Acquire, jobOf("a", 5))
+				b.acks(b.tells(s, "acquire a@5")...)
+				b.do(actions.Release, jobOf("a", 5))
+				e := b.tells(s, "release a@5")
+				time.Sleep(time.Second)
+				b.bad("release a", "has not let go of it")
+				b.frees()
+				let(b, p, e)
+				b.frees("a")
+				b.do(actions.Release, jobOf("a", 5))
+				b.good("release a")
+			})
+		})
+	}
 }
 
 func TestKilledOnTimeout(t *testing.T) {

@@ -107,14 +107,13 @@ func (d *Driver) ended(y *system, why string) {
 		return
 	}
 	had := 0
-	for _, s := range y.slots {
+	for k, s := range y.slots {
 		if s.phase == nowhere {
 			continue
 		}
 		had++
 		s.event = nil
-		s.lost = s.believed
-		s.turn(nowhere)
+		d.free(k, s)
 	}
 	if h.stream != nil {
 		h.stream.end()
@@ -130,7 +129,7 @@ func (d *Driver) ended(y *system, why string) {
 
 // gone takes note that the program has let go of a slot unasked, or that it does not
 // have what this daemon thinks. The lock is held.
-func (d *Driver) gone(y *system, s *slot) {
+func (d *Driver) gone(y *system, k fsm.Key, s *slot) {
 	if s.phase == nowhere {
 		return
 	}
@@ -138,8 +137,7 @@ func (d *Driver) gone(y *system, s *slot) {
 		y.retract(s.event)
 		s.event = nil
 	}
-	s.lost = s.believed
-	s.turn(nowhere)
+	d.free(k, s)
 	d.notice = d.notice || s.lost
 }
 

@@ -34,7 +34,7 @@ func (d *daemon) openPrograms() error {
 			state, _ := d.node.View()
 			return state.Slot(k)
 		},
-		Changed: d.programsChanged, Log: d.log,
+		Changed: d.programsChanged, Freed: func(keys []fsm.Key) { d.exec.Retry(keys) }, Log: d.log,
 	})
 	d.programs.Inherit(former, d.left.held, d.left.gone)
 	return nil

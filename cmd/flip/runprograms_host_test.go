@@ -219,11 +219,11 @@ func newHost(t *testing.T, dir string) *host {
 	}
 	h.driver = programs.New(programs.Config{
 		Self: "n1", Register: register, Lease: h.leased, Slot: h.slot,
-		Changed: func() { h.x.Recheck() }, Log: zerolog.Nop(),
+		Changed: func() { h.x.Recheck() }, Freed: func(keys []fsm.Key) { h.x.Retry(keys) }, Log: zerolog.Nop(),
 	})
 	h.driver.Inherit(former, held, gone)
 	h.x = actions.New(actions.Config{
-		Core:    actions.CoreConfig{Self: "n1", Absent: h.driver.Absent},
+		Core:    actions.CoreConfig{Self: "n1", Absent: h.driver.Absent, RetryFirst: time.Minute, RetryMax: time.Minute},
 		Drivers: map[fsm.Action]actions.Driver{fsm.ActionClient: h.driver}, Ledger: list, Log: zerolog.Nop(),
 	})
 	h.x.Adopt(held)
