@@ -70,11 +70,11 @@ func (n *town) differs(r *Router, keys []string) error {
 
 func TestRouterAnswersAsTheServerWould(t *testing.T) {
 	n := settle(t, townSpec(3, 4, 8))
-	n.open()
 	r := n.router("ring")
 	if _, err := r.Route("x"); api.CodeOf(err) != api.CodeUnavailable {
 		t.Errorf("before it has heard anything: %v", err)
 	}
+	n.open()
 	<-r.Ready()
 	keys := []string{"", "user:42", "a", "b", "c", "d", "e", "f"}
 	check := func(what string) {
