@@ -3,7 +3,10 @@ package placement
 import (
 	"fmt"
 	"hash/fnv"
+	"os"
+	"strings"
 	"testing"
+	"text/tabwriter"
 
 	"github.com/flip-ha/flip/fsm"
 )
@@ -12,40 +15,45 @@ import (
 // when the first, the middle or the last of so many members is lost and returns:
 // flip's, rendezvous hashing (the lowest score of member and item, as raft_fleet ranks
 // those of one zone), jump hashing over sorted names (libring's ring), and the formula
-// that Flip used. Of each: the most against the mean when all are there and after the
-// loss, the largest difference then, and, of all items, the share that moved beyond
-// what had to: at a loss what the lost member had; at its return what it had before.
+// that Flip used. It prints one table. Of each rule: the most that a member has against
+// the mean when all are there, the largest difference of two after the loss, and the
+// share of all items that moved beyond what had to: at the loss what the lost member
+// had, at its return what it had before.
 func BenchmarkMovement(b *testing.B) {
 	const items = 10_000
-	for _, members := range []int{3, 10, 100} {
-		for _, at := range []struct {
-			name string
-			lost int
-		}{{"first", 0}, {"middle", members / 2}, {"last", members - 1}} {
-			b.Run(fmt.Sprintf("%d/%s", members, at.name), func(b *testing.B) {
-				rules := []struct {
-					name string
-					run  func(members, lost, items int) [3][]int
-				}{{"flip", byFlip(b)}, {"rendezvous", by(rendezvous)}, {"jump", by(jumpNames)}, {"formula", by(formula)}}
-				histories := make([][3][]int, len(rules))
-				for b.Loop() {
-					for i, rule := range rules {
-						histories[i] = rule.run(members, at.lost, items)
-					}
-				}
-				b.ReportMetric(0, "ns/op") // who is fast is another question
-				for i, rule := range rules {
-					reportMovement(b, rule.name, histories[i], members, at.lost)
-				}
-			})
+	rules := []struct {
+		name string
+		run  func(members, lost, items int) [3][]int
+	}{{"flip", byFlip(b)}, {"Flip's formula", by(formula)}, {"rendezvous", by(rendezvous)}, {"jump", by(jumpNames)}}
+	var text strings.Builder
+	for b.Loop() {
+		text.Reset()
+		w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+		_, _ = fmt.Fprint(w, "members\tlost")
+		for _, rule := range rules {
+			_, _ = fmt.Fprint(w, "\t", rule.name)
 		}
+		_, _ = fmt.Fprintln(w)
+		for _, members := range []int{3, 10, 100} {
+			for i, lost := range []int{0, members / 2, members - 1} {
+				_, _ = fmt.Fprintf(w, "%d\t%s", members, []string{"first", "middle", "last"}[i])
+				for _, rule := range rules {
+					_, _ = fmt.Fprint(w, "\t", movement(rule.run(members, lost, items), members, lost))
+				}
+				_, _ = fmt.Fprintln(w)
+			}
+		}
+		_ = w.Flush() // a Builder never fails
 	}
+	b.ReportMetric(0, "ns/op") // who is fast is another question
+	// Of what a benchmark logs only the first ten lines are shown.
+	_, _ = fmt.Fprintf(os.Stdout, "\n%d items: most/mean, most-least after the loss, moved beyond need at the loss and at the return\n%s", items, text.String())
 }
 
-// reportMovement reports what a history of owners is: all there, one lost, back again.
-func reportMovement(b *testing.B, name string, h [3][]int, members, lost int) {
+// movement is what a history of owners comes to: all there, one lost, back again.
+func movement(h [3][]int, members, lost int) string {
 	most, _ := spreadOf(h[0], members, -1)
-	mostLost, differ := spreadOf(h[1], members, lost)
+	_, differ := spreadOf(h[1], members, lost)
 	had, loss, back := 0, 0, 0
 	for i, owner := range h[0] {
 		if owner == lost {
@@ -59,11 +67,7 @@ func reportMovement(b *testing.B, name string, h [3][]int, members, lost int) {
 		}
 	}
 	share := func(n int) float64 { return 100 * float64(n) / float64(len(h[0])) }
-	b.ReportMetric(most, name+"-max/mean")
-	b.ReportMetric(mostLost, name+"-lost-max/mean")
-	b.ReportMetric(float64(differ), name+"-lost-max-min")
-	b.ReportMetric(share(loss-had), name+"-lost-moved%")
-	b.ReportMetric(share(back-had), name+"-back-moved%")
+	return fmt.Sprintf("%.3f %d %.1f%% %.1f%%", most, differ, share(loss-had), share(back-had))
 }
 
 func spreadOf(owners []int, members, lost int) (overMean float64, differ int) {
