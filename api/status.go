@@ -250,11 +250,14 @@ type System struct {
 	BrakedItems int  `json:"braked_items"`
 	// Held are its moves that are wanted and held back, Unplaced its slots that nobody can
 	// have; absent: not known here.
-	Held        *int      `json:"held,omitempty"`
-	Unplaced    *int      `json:"unplaced,omitempty"`
-	Maintenance bool      `json:"maintenance"` // nothing of it is moved or repaired
-	Takeover    *Takeover `json:"takeover_after,omitempty"`
-	Fence       string    `json:"fence,omitempty"` // the command that switches a lost holder off
+	Held     *int `json:"held,omitempty"`
+	Unplaced *int `json:"unplaced,omitempty"`
+	// Claimed, of action client: the members on which a program has claimed it, as far as
+	// it is known here.
+	Claimed     []fsm.MemberID `json:"claimed,omitempty"`
+	Maintenance bool           `json:"maintenance"` // nothing of it is moved or repaired
+	Takeover    *Takeover      `json:"takeover_after,omitempty"`
+	Fence       string         `json:"fence,omitempty"` // the command that switches a lost holder off
 }
 
 // Takeover is a bet on time: how long after a holder was called down a new owner

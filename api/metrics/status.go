@@ -37,7 +37,7 @@ type statusCollector struct {
 	rtt, loss                                                                     family
 	systemInfo, items, owned, acquired, outstanding, unheld, servers              family
 	maintenance, takeover, safeTakeover                                           family
-	replicas, missing, braked, brakedItems, heldMoves, unplaced                   family
+	replicas, missing, braked, brakedItems, heldMoves, unplaced, claimed          family
 	failures, differences, alarms                                                 family
 }
 
@@ -114,6 +114,7 @@ func (c *statusCollector) systemFamilies() {
 	c.missing = c.gauge("flip_system_copies_missing", "Copies of items, besides the primary, that nobody is known to hold.", "system")
 	c.braked = c.gauge("flip_system_braked", "1 while nothing of a system is moved, since too many of its servers were lost at once, until somebody cleans up.", "system")
 	c.brakedItems = c.gauge("flip_system_items_braked", "Items that are not moved, since they failed again where they had just been moved, until somebody cleans up.", "system")
+	c.claimed = c.gauge("flip_system_programs", "Of action client: members on which a program has claimed a system.", "system")
 	c.heldMoves = c.gauge("flip_system_moves_held", "Moves that are wanted and held back for now; absent: not known on this node.", "system")
 	c.unplaced = c.gauge("flip_system_items_unplaced", "Items, a replica counting by itself, that no member can have; absent: not known on this node.", "system")
 }
@@ -152,6 +153,9 @@ func (c *statusCollector) stuck(ch chan<- prometheus.Metric, s api.System) {
 	c.missing.put(ch, float64(s.Missing), name)
 	c.braked.put(ch, truth(s.Braked), name)
 	c.brakedItems.put(ch, float64(s.BrakedItems), name)
+	if s.Action == fsm.ActionClient.String() {
+		c.claimed.put(ch, float64(len(s.Claimed)), name)
+	}
 	if s.Held != nil {
 		c.heldMoves.put(ch, float64(*s.Held), name)
 	}

@@ -160,6 +160,9 @@ func systemsOf(s *fsm.State, spec *fsm.Spec, partial bool) []api.System {
 			Replicas: sys.Ranks(),
 		}
 		_, as.Braked = brakeOf(s, id)
+		if sys.Action == fsm.ActionClient {
+			as.Claimed = claimedBy(s, id)
+		}
 		switch {
 		case sys.Split == fsm.Nothing:
 		case sys.Split != fsm.Replicate:
@@ -168,6 +171,17 @@ func systemsOf(s *fsm.State, spec *fsm.Spec, partial bool) []api.System {
 			countReplicated(&as, s, sys)
 		}
 		out = append(out, as)
+	}
+	return out
+}
+
+// claimedBy are the members on which a program has claimed a system.
+func claimedBy(s *fsm.State, id fsm.SystemID) []fsm.MemberID {
+	var out []fsm.MemberID
+	for name, m := range s.Members() {
+		if m.Up && m.HasProgram(id) {
+			out = append(out, name)
+		}
 	}
 	return out
 }

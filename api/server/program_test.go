@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,11 @@ func TestRowsOfPrograms(t *testing.T) {
 	}
 	claims("n1", "one")
 	claims("n2", "one")
+	for _, sys := range w.status().Systems {
+		if sys.Name == "one" && !slices.Equal(sys.Claimed, []fsm.MemberID{"n1", "n2"}) || sys.Name != "one" && sys.Claimed != nil {
+			t.Errorf("%s is claimed by %v", sys.Name, sys.Claimed)
+		}
+	}
 	w.move("one", "x", "n1")
 	is("told", api.RowStarting, "has not reported it yet", "")
 	claims("n1")

@@ -248,7 +248,7 @@ func number(n uint64) string {
 
 func writeSystems(w io.Writer, p painter, st api.Status) {
 	header := []string{"SYSTEM", "TYPE", "GUARANTEE", "ITEMS", "OWNED", "ACQUIRED", "OUTSTANDING", "UNHELD"}
-	notes := slices.ContainsFunc(st.Systems, func(s api.System) bool { return systemNote(s) != "" })
+	notes := slices.ContainsFunc(st.Systems, func(s api.System) bool { return systemNote(s, st.Partial) != "" })
 	if notes {
 		header = append(header, "NOTE")
 	}
@@ -262,14 +262,15 @@ func writeSystems(w io.Writer, p painter, st api.Status) {
 			colour = yellow
 		}
 		t.add(colour, string(s.Name), s.Type, s.Guarantee, strconv.Itoa(s.Items), strconv.Itoa(s.Owned),
-			strconv.Itoa(s.Acquired), strconv.Itoa(s.Outstanding), strconv.Itoa(s.Unheld), systemNote(s))
+			strconv.Itoa(s.Acquired), strconv.Itoa(s.Outstanding), strconv.Itoa(s.Unheld), systemNote(s, st.Partial))
 	}
 	t.write(w, p)
 }
 
 // systemNote is what distinguishes a system: it is left alone, something of it does not
-// move, a lost holder is switched off, or others bet on time.
-func systemNote(s api.System) string {
+// move, programs hold it, a lost holder is switched off, or others bet on time. partial: of
+// the members only this one is known.
+func systemNote(s api.System, partial bool) string {
 	var out []string
 	if s.Maintenance {
 		out = append(out, "maintenance")
@@ -286,6 +287,9 @@ func systemNote(s api.System) string {
 	if s.Held != nil && *s.Held > 0 {
 		out = append(out, fmt.Sprintf("%d moves wait", *s.Held))
 	}
+	if s.Action == fsm.ActionClient.String() && !partial {
+		out = append(out, programsOn(s.Claimed))
+	}
 	if s.Fence != "" {
 		out = append(out, "fence")
 	}
@@ -297,6 +301,19 @@ func systemNote(s api.System) string {
 		out = append(out, bet)
 	}
 	return strings.Join(out, ", ")
+}
+
+// programsOn says which members have the program of a system, as far as it fits.
+func programsOn(members []fsm.MemberID) string {
+	const most = 5
+	switch n := len(members); {
+	case n == 0:
+		return "no program has claimed it"
+	case n > most:
+		return fmt.Sprintf("programs on %d members", n)
+	default:
+		return "programs on " + joinNames(members)
+	}
 }
 
 // notShorter is a time in seconds, rounded up: what is safe must not look shorter.
