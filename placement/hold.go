@@ -55,7 +55,11 @@ func (g *group) damped(at int32, m mark) time.Duration {
 	if len(recent) < fsm.MaxRecent {
 		return 0
 	}
-	return fsm.RecentFor - time.Duration(g.v.Now-recent[0])*time.Millisecond
+	ago := time.Duration(g.v.Now-recent[0]) * time.Millisecond
+	if ago < -fsm.RecentFor { // by a clock that was wrong: it would stay for as long
+		return 0
+	}
+	return fsm.RecentFor - ago
 }
 
 // unfit reports whether a member's machine cannot hold a slot for now.

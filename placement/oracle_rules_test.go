@@ -203,7 +203,7 @@ func (r *rules) fixed(sys fsm.System, slot fsm.Slot) bool {
 func (r *rules) damped(slot fsm.Slot) bool {
 	recent := 0
 	for _, at := range slot.Moved {
-		if r.v.Now != 0 && r.v.Now-at < fsm.RecentFor.Milliseconds() {
+		if r.v.Now != 0 && r.v.Now-at < fsm.RecentFor.Milliseconds() && at-r.v.Now <= fsm.RecentFor.Milliseconds() {
 			recent++
 		}
 	}

@@ -291,6 +291,35 @@ func TestDampingIsNotFree(t *testing.T) {
 	}
 }
 
+// TestDampingByAWrongClock: what was moved by a clock that was far ahead does not stay
+// until that time has come.
+func TestDampingByAWrongClock(t *testing.T) {
+	c := shardOf(t, 2, 1)
+	c.timed = true
+	c.change("s", func(sys *fsm.System) { sys.NoBrake = true })
+	c.commit()
+	c.plan(0)
+	k := fsm.Key{System: "s", Item: "d00000"}
+	const year = 365 * 24 * 3600 * 1000
+	for i := range fsm.MaxRecent + 2 {
+		if c.now += 1000; i == fsm.MaxRecent {
+			c.now -= year
+		} else if i == 0 {
+			c.now += year
+		}
+		slot, _ := c.state.Slot(k)
+		c.fail(string(slot.Owner), k, "no", false)
+		for m := range c.state.Failures() {
+			if m != slot.Owner {
+				c.mend(string(m), k)
+			}
+		}
+		if res := c.planned(0); len(res.Moves) != 1 {
+			t.Errorf("move %d: %v, held %v", i+1, res.Moves, res.Held)
+		}
+	}
+}
+
 // TestBudgetSettles: plans that are cut short come to an end, with everything as well
 // placed as by whole ones.
 func TestBudgetSettles(t *testing.T) {
