@@ -15,6 +15,7 @@ const (
 	costZones   // squares of an item's replicas in each zone
 	costCompany // systems that go with this one and cannot be there
 	costFailed  // ranks where they have failed
+	costFront   // ranks where they have failed before others
 	costNew     // newcomers that are not mature
 	costWaiting // newcomers that are not settled
 	costKeep    // ranks taken from who could keep them, for who may not do that yet
@@ -32,7 +33,7 @@ const (
 )
 
 var costNames = [costs]string{
-	"primaries that nobody has", "ranks 1 that nobody has", "ranks 2 that nobody has", "zones", "company", "ranks where they have failed", "newcomers that are not mature",
+	"primaries that nobody has", "ranks 1 that nobody has", "ranks 2 that nobody has", "zones", "company", "ranks where they have failed", "who has failed in front of others", "newcomers that are not mature",
 	"newcomers that are not settled", "taken too early from who could keep it", "newcomers in front of warm copies",
 	"preferred, rank 0", "preferred, rank 1", "preferred, rank 2", "away from home, rank 0",
 	"away from home, rank 1", "away from home, rank 2", "balance", "new copies", "moves",
@@ -191,6 +192,7 @@ func (p *problem) price(ranks []int, item fsm.Item, was []fsm.Slot, homes []fsm.
 	}
 	p.keep(&c, ranks, item, was, had, homes)
 	p.inOrder(&c, ranks, item, had, homes)
+	p.inFront(&c, ranks, item)
 	return c
 }
 
@@ -279,6 +281,18 @@ func (p *problem) inOrder(c *cost, ranks []int, item fsm.Item, had map[int]int, 
 		for _, behind := range ranks[rank+1:] {
 			if behind >= 0 && place(behind) < place(at) {
 				c[costOrder]++
+			}
+		}
+	}
+}
+
+// inFront counts who has failed and stands before one that has not.
+func (p *problem) inFront(c *cost, ranks []int, item fsm.Item) {
+	failed := func(at int) bool { return p.rate(p.sys, item.ID, p.members[at]) == rateFailed }
+	for rank, at := range ranks {
+		for _, behind := range ranks[rank+1:] {
+			if at >= 0 && behind >= 0 && failed(at) && !failed(behind) {
+				c[costFront]++
 			}
 		}
 	}

@@ -66,7 +66,7 @@ func (g *group) had1(i, m int32) int {
 // order is one order of the members of a unit, and what it costs.
 type order struct {
 	members []int32
-	cost    [9]int
+	cost    [10]int
 	worst   bool
 }
 
@@ -98,10 +98,10 @@ func rotateBack(m []int32) {
 	m[len(m)-1] = first
 }
 
-// orderCost is what an order costs: who must stand back behind one that may not take
+// orderCost is what an order costs: who has failed before who has not, who must stand back behind one that may not take
 // from it yet, newcomers before who had it, preference and home rank by rank, and slots
 // that change hands.
-func (o *owning) orderCost(i int32, members []int32, places []int) (cost [9]int) {
+func (o *owning) orderCost(i int32, members []int32, places []int) (cost [10]int) {
 	g := o.g
 	homes, own := g.homesOf(i), g.ownOf(i)
 	for at, r := range places {
@@ -110,19 +110,22 @@ func (o *owning) orderCost(i int32, members []int32, places []int) (cost [9]int)
 		had := g.had1(i, m)
 		for _, behind := range members[at+1 : len(places)] {
 			was := g.had1(i, behind)
-			if was == r && !g.mayTake(i, r, m) {
+			if g.grade(i, m) == flawed && g.grade(i, behind) > flawed {
 				cost[0]++
 			}
-			if was < had && homes[r] != m && !listed {
+			if was == r && !g.mayTake(i, r, m) {
 				cost[1]++
 			}
+			if was < had && homes[r] != m && !listed {
+				cost[2]++
+			}
 		}
-		cost[2+min(r, 2)] += g.preferred(i, m)
+		cost[3+min(r, 2)] += g.preferred(i, m)
 		if homes[r] != m && !listed {
-			cost[5+min(r, 2)]++
+			cost[6+min(r, 2)]++
 		}
 		if own[r] != m {
-			cost[8]++
+			cost[9]++
 		}
 	}
 	return cost
